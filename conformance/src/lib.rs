@@ -1,1 +1,11 @@
-//! Skeleton.
+//! The conformance harness for Duplex peers in any language.
+//!
+//! One way through: a [`plan::Plan`] says which cases run in which configurations, the `run` module executes it and emits
+//! [`event::Event`]s, and every report under `report` is a consumer of that stream.
+//!
+//! *Invariant:* nothing here depends on the reference peer. The harness works on raw frames and generic values, can lie on
+//! purpose, and meets every target as a process or a socket.
+
+pub mod event;
+pub mod plan;
+pub mod target;
