@@ -2,6 +2,11 @@
 //!
 //! The data lives beside this crate in `messages/` and `sessions/` and needs no Rust; this crate only reads it.
 
+mod applies;
+mod corpus;
+mod message;
 mod session;
 
+pub use corpus::{Corpus, FileFault, LoadError};
+pub use message::{Accept, Class, FrameError, MessageVector};
 pub use session::*;
