@@ -1,2 +1,127 @@
-//! Skeleton.
-fn main() {}
+//! The developer's verbs: `cargo xtask <verb>`.
+//!
+//! Thin on purpose: it compiles in seconds, and every verb that does real work is a program of the crate that the work
+//! belongs to. What lives here is the order of things (`test`) and the rules of the house (`tidy`).
+
+mod step;
+mod tidy;
+mod verify;
+
+use std::process::ExitCode;
+
+use step::{Step, cargo, cargo_build, program};
+
+const HELP: &str = "\
+The developer's verbs of Duplex.
+
+Usage: cargo xtask <verb> [arguments]
+
+  conformance [...]   checks an implementation; the built-in reference peer unless --target names another.
+                      All arguments go to the harness: `cargo xtask conformance --help`
+  test                everything that CI runs, in the order in which it fails soonest
+  test --list         the steps of `test`, without running them
+  test <step>...      only these steps
+  book [--serve]      builds the spec book into target/book; --serve shows it and rebuilds it on every change
+  codegen [--check]   writes what is generated from the book and the types: rules, schemas
+  tidy                the rules of the house: arrows between crates, file heads, links, rule citations
+  bless               rewrites generated files and snapshots; review the diff before you commit it
+
+Exit status: 0 done, 1 a check failed, 2 wrong usage; `conformance` has its own, which its --help lists.
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = match args.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    match verb {
+        "conformance" => conformance(rest),
+        "test" => verify::run(rest),
+        "book" => book(rest),
+        "codegen" => status(codegen(rest).iter().all(Step::run)),
+        "tidy" => status(tidy::run()),
+        "bless" => status(bless().iter().all(Step::run)),
+        "help" | "--help" | "-h" => {
+            eprint!("{HELP}");
+            ExitCode::SUCCESS
+        }
+        _ => {
+            eprintln!("error: there is no verb `{verb}`\n\n{HELP}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Builds the harness, and the reference peer's target where it can be needed, and hands over.
+fn conformance(args: &[String]) -> ExitCode {
+    let mut packages = vec!["duplex-conformance"];
+    if needs_reference(args) {
+        packages.push("duplex-target-reference");
+    }
+    if !cargo_build(&packages).run() {
+        return ExitCode::from(4);
+    }
+    program("duplex-conformance").args(args).hand_over()
+}
+
+/// Whether the arguments can lead to the built-in target: they name it, or name none.
+fn needs_reference(args: &[String]) -> bool {
+    let named: Vec<&str> = args
+        .iter()
+        .enumerate()
+        .filter_map(|(index, arg)| match arg.as_str() {
+            "--target" => args.get(index + 1).map(String::as_str),
+            _ => arg.strip_prefix("--target="),
+        })
+        .collect();
+    named.is_empty() || named.iter().any(|name| name.trim_end_matches('/').rsplit('/').next() == Some("reference"))
+}
+
+fn book(args: &[String]) -> ExitCode {
+    if !cargo_build(&["duplex-book"]).run() {
+        return ExitCode::FAILURE;
+    }
+    match args {
+        [] => program("duplex-book").args(["build"]).hand_over(),
+        [flag] if flag == "--serve" => program("duplex-book").args(["serve"]).hand_over(),
+        _ => {
+            eprintln!("error: `book` takes nothing, or --serve");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The programs that write generated files; each takes `--check`.
+fn codegen(args: &[String]) -> Vec<Step> {
+    [("duplex-spec", "duplex-spec-codegen"), ("duplex-vectors", "duplex-vectors-codegen")]
+        .iter()
+        .map(|(package, bin)| cargo(["run", "--quiet", "--package", package, "--bin", bin, "--"]).args(args))
+        .collect()
+}
+
+fn bless() -> Vec<Step> {
+    let mut steps = codegen(&[]);
+    steps.push(cargo(["test", "--workspace", "--quiet"]).env("INSTA_UPDATE", "always").env("DUPLEX_BLESS", "1"));
+    steps
+}
+
+fn status(held: bool) -> ExitCode {
+    if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::needs_reference;
+
+    #[test]
+    fn only_the_built_in_target_needs_the_reference_peer() {
+        let needs = |line: &str| needs_reference(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        assert!(needs(""));
+        assert!(needs("--filter call"));
+        assert!(needs("--target reference"));
+        assert!(needs("--target=conformance/targets/reference/"));
+        assert!(!needs("--target ./my-peer"));
+        assert!(!needs("--target tcp://127.0.0.1:9000 --filter reference"));
+    }
+}

@@ -1,0 +1,112 @@
+//! `cargo xtask test`: everything that CI runs, as a list.
+//!
+//! A step that fails does not stop the others: one run shows all that is wrong.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::step::{Step, cargo, cargo_build, program};
+use crate::tidy;
+
+/// A named part of the test run.
+struct Part {
+    name: &'static str,
+    what: &'static str,
+    does: Does,
+}
+
+enum Does {
+    Tidy,
+    Steps(Vec<Step>),
+}
+
+fn parts() -> Vec<Part> {
+    let part = |name, what, steps| Part { name, what, does: Does::Steps(steps) };
+    let target = |name: &'static str| {
+        part(
+            name,
+            "the suite against this target, its known failures listed with reasons",
+            vec![
+                cargo_build(&["duplex-conformance", "duplex-target-reference"]),
+                program("duplex-conformance").args(["--target", name]),
+            ],
+        )
+    };
+    vec![
+        Part { name: "tidy", what: "the rules of the house", does: Does::Tidy },
+        part("format", "rustfmt", vec![cargo(["fmt", "--all", "--check"])]),
+        part("codegen", "generated files are fresh", crate::codegen(&["--check".to_owned()])),
+        part(
+            "lint",
+            "clippy, with warnings as errors",
+            vec![cargo(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"])],
+        ),
+        part(
+            "unit",
+            "every crate's tests, one of them for each session against the reference peer",
+            vec![cargo(["test", "--workspace", "--quiet"])],
+        ),
+        part(
+            "golden",
+            "golden bytes, confirmed by encoders that are not ours",
+            vec![Step::new("python3").args(["vectors/confirm.py"])],
+        ),
+        target("reference"),
+        target("python"),
+        target("python-minimal"),
+        target("published-javascript"),
+        part(
+            "book",
+            "the book builds, its links and examples hold",
+            vec![cargo_build(&["duplex-book"]), program("duplex-book").args(["build"])],
+        ),
+        part(
+            "doc",
+            "the crates' documentation builds",
+            vec![cargo(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings")],
+        ),
+    ]
+}
+
+/// Runs the parts that `args` name, or all.
+pub(crate) fn run(args: &[String]) -> ExitCode {
+    let parts = parts();
+    if args.iter().any(|arg| arg == "--list") {
+        for part in &parts {
+            eprintln!("{:<22} {}", part.name, part.what);
+        }
+        return ExitCode::SUCCESS;
+    }
+    if let Some(unknown) = args.iter().find(|arg| parts.iter().all(|part| part.name != **arg)) {
+        eprintln!("error: there is no step `{unknown}`; `cargo xtask test --list` names them");
+        return ExitCode::from(2);
+    }
+    let chosen: Vec<&Part> = parts.iter().filter(|part| args.is_empty() || args.iter().any(|arg| arg == part.name)).collect();
+    let mut failed = Vec::new();
+    for (index, part) in chosen.iter().enumerate() {
+        eprintln!("\n== [{}/{}] {}: {}", index + 1, chosen.len(), part.name, part.what);
+        let start = Instant::now();
+        let held = part.run();
+        eprintln!("== {} {} in {:.1} s", part.name, if held { "passed" } else { "FAILED" }, start.elapsed().as_secs_f64());
+        if !held {
+            failed.push(part.name);
+        }
+    }
+    if !failed.is_empty() {
+        eprintln!("\nfailed: {}\nrun one again: cargo xtask test {}", failed.join(", "), failed[0]);
+    }
+    eprintln!("\n{} passed, {} failed", chosen.len() - failed.len(), failed.len());
+    crate::status(failed.is_empty())
+}
+
+impl Part {
+    fn run(&self) -> bool {
+        match &self.does {
+            Does::Tidy => tidy::run(),
+            Does::Steps(steps) => steps.iter().all(|step| {
+                eprintln!("$ {}", step.shown());
+                step.run()
+            }),
+        }
+    }
+}
