@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use duplex_spec::rule;
+use duplex_spec::{rule, schema_source};
 
 fn main() -> ExitCode {
     let check = std::env::args().any(|arg| arg == "--check");
@@ -23,7 +23,13 @@ fn main() -> ExitCode {
 /// Every generated file: its path below the root, and its text.
 fn generate(root: &Path) -> Result<Vec<(String, String)>, String> {
     let rules = read_rules(root)?;
-    Ok(vec![("spec/rules.json".to_owned(), pretty(&rules))])
+    let schema = |name: &str, schema| (format!("spec/schemas/{name}.schema.json"), pretty(&schema));
+    Ok(vec![
+        ("spec/rules.json".to_owned(), pretty(&rules)),
+        schema("message.emit", schema_source::emit()),
+        schema("message.emit.should", schema_source::emit_should()),
+        schema("message.accept", schema_source::accept()),
+    ])
 }
 
 fn read_rules(root: &Path) -> Result<Vec<rule::Rule>, String> {

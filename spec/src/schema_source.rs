@@ -1,0 +1,219 @@
+//! Builds the message schemas out of the message types. The generator calls this; everybody else reads the files.
+//!
+//! Derived parts carry their rules as annotations on the members. Composed by hand is only what one type cannot say:
+//! which type applies, and conditions between members.
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use crate::message::{ErrorReply, Request, ResultReply, accept};
+
+/// The source of [`crate::schema::emit`].
+#[must_use]
+pub fn emit() -> Value {
+    document(
+        "message.emit",
+        "A message as a sender writes it",
+        json!([
+            kinds("message.type"),
+            {
+                "x-rule": "message.nulls",
+                "properties": {
+                    "type": not_null(), "id": not_null(), "method": not_null(), "more": not_null(), "end": not_null(),
+                    "ext": not_null(),
+                    "error": { "not": { "type": "null" }, "properties": { "code": not_null(), "message": not_null() } },
+                },
+            },
+            when(is_type("req"), json!([
+                of_message::<Request>(&[]),
+                {
+                    "if": has("more", json!({ "const": true })),
+                    "then": { "x-rule": "stream.args.more", "required": ["id"] },
+                },
+                {
+                    "if": has("error", not_null()),
+                    "then": {
+                        "x-rule": "stream.abort.send",
+                        "properties": { "payload": { "type": "null" }, "more": { "const": false } },
+                        "required": ["payload", "more"],
+                    },
+                },
+            ])),
+            when(all(&is_type("rep"), &has("error", not_null())), json!([
+                of_message::<ErrorReply>(&["error"]),
+                {
+                    "x-rule": "error.no-parse-error",
+                    "properties": { "error": { "properties": { "code": { "not": { "const": -32700 } } } } },
+                },
+            ])),
+            when(without_error(), json!([
+                of_message::<ResultReply>(&[]),
+                {
+                    "if": has("end", json!({ "const": true })),
+                    "then": {
+                        "x-rule": "stream.result.last",
+                        "properties": { "payload": { "type": "null" }, "more": { "not": { "const": true } } },
+                    },
+                },
+            ])),
+        ]),
+    )
+}
+
+/// The source of [`crate::schema::emit_should`].
+#[must_use]
+pub fn emit_should() -> Value {
+    document(
+        "message.emit.should",
+        "A message as a sender had better write it",
+        json!([
+            {
+                "if": is_type("rep"),
+                "then": { "x-rule": "message.method.reply", "not": { "required": ["method"] } },
+            },
+            {
+                "if": all(&without_error(), &has("end", json!({ "const": true }))),
+                "then": {
+                    "x-rule": "message.more.false",
+                    "properties": { "more": { "const": false } },
+                    "required": ["more"],
+                },
+            },
+        ]),
+    )
+}
+
+/// The source of [`crate::schema::accept`].
+#[must_use]
+pub fn accept() -> Value {
+    document(
+        "message.accept",
+        "A message as a receiver takes it",
+        json!([
+            kinds("message.type.unknown"),
+            when(is_type("req"), json!([
+                of_message::<accept::Request>(&[]),
+                {
+                    "if": has("more", json!({ "const": true })),
+                    "then": {
+                        "x-rule": "call.notification.more",
+                        "properties": { "id": { "not": { "enum": [null, 0] } } },
+                        "required": ["id"],
+                    },
+                },
+            ])),
+            when(is_type("rep"), json!([of_message::<accept::Reply>(&[])])),
+            {
+                "if": all(&is_type("rep"), &has("error", not_null())),
+                "then": {
+                    "x-rule": "call.bad-reply",
+                    "properties": { "error": derived::<accept::ErrorObject>() },
+                },
+            },
+            {
+                "if": without_error(),
+                "then": { "x-rule": "call.bad-reply", "properties": { "more": { "type": ["boolean", "null"] } } },
+            },
+        ]),
+    )
+}
+
+/// A whole schema: head, the map that every message is, and its parts.
+#[expect(clippy::needless_pass_by_value, reason = "a caller writes the parts as one literal.")]
+fn document(name: &str, title: &str, parts: Value) -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": format!("{name}.schema.json"),
+        "title": title,
+        "$comment": "Generated by duplex-spec-codegen from spec/src/message.rs. `x-rule` names the rule behind a keyword.",
+        "x-rule": "message.not-a-map",
+        "type": "object",
+        "allOf": parts,
+    })
+}
+
+fn kinds(rule: &str) -> Value {
+    json!({ "x-rule": rule, "properties": { "type": { "enum": ["req", "rep"] } }, "required": ["type"] })
+}
+
+fn is_type(kind: &str) -> Value {
+    has("type", json!({ "const": kind }))
+}
+
+fn without_error() -> Value {
+    all(&is_type("rep"), &json!({ "properties": { "error": { "type": "null" } } }))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a caller writes the member's schema as a literal.")]
+fn has(member: &str, schema: Value) -> Value {
+    json!({ "properties": { member: schema }, "required": [member] })
+}
+
+fn not_null() -> Value {
+    json!({ "not": { "type": "null" } })
+}
+
+fn all(first: &Value, second: &Value) -> Value {
+    json!({ "allOf": [first, second] })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a caller writes both as literals.")]
+fn when(condition: Value, parts: Value) -> Value {
+    json!({ "if": condition, "then": { "allOf": parts } })
+}
+
+/// The schema of a whole message without what the conditions around it have shown already: that it is a map, and that the
+/// `given` members are there. A keyword that cannot fail would be one that nothing tests.
+fn of_message<T: JsonSchema>(given: &[&str]) -> Value {
+    let mut schema = derived::<T>();
+    let object = schema.as_object_mut().expect("invariant: a struct's schema is a map");
+    object.remove("type");
+    if let Some(parts) = object.get_mut("allOf").and_then(Value::as_array_mut) {
+        parts.retain(|part| !given.iter().any(|name| part["required"][0] == *name));
+    }
+    schema
+}
+
+/// The schema of a type, each required member under the rule for its absence.
+fn derived<T: JsonSchema>() -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.inline_subschemas = true;
+    settings.meta_schema = None;
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    if let Some(root) = schema.as_object_mut() {
+        root.remove("title");
+    }
+    split_required(&mut schema);
+    schema
+}
+
+fn split_required(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    let required = match object.remove("required") {
+        Some(Value::Array(names)) => names,
+        _ => Vec::new(),
+    };
+    object.remove("additionalProperties");
+    let mut parts = Vec::new();
+    if let Some(properties) = object.get_mut("properties").and_then(Value::as_object_mut) {
+        for name in &required {
+            let rule = name.as_str().and_then(|name| absence_rule(properties.get(name)?));
+            parts.push(json!({ "x-rule": rule, "required": [name] }));
+        }
+        for property in properties.values_mut() {
+            if let Some(property) = property.as_object_mut() {
+                property.remove("x-rule-required");
+            }
+            split_required(property);
+        }
+    }
+    if !parts.is_empty() {
+        object.insert("allOf".to_owned(), Value::Array(parts));
+    }
+}
+
+fn absence_rule(property: &Value) -> Option<&Value> {
+    let property: &Map<String, Value> = property.as_object()?;
+    property.get("x-rule-required").or_else(|| property.get("x-rule"))
+}
