@@ -1,0 +1,156 @@
+//! The parts of the book that nobody types: the index of rules and the pages of vectors.
+//!
+//! All of it is Markdown; where it goes, a chapter says with `<!-- generated: NAME -->`.
+
+use std::fmt::Write as _;
+
+use duplex_spec::rule::Rule;
+use duplex_vectors::{MessageVector, Session};
+
+use crate::prepare::{Sources, count, relative, rule_link, vector_links};
+
+/// What a marker can ask for.
+pub(crate) const NAMES: [&str; 4] = ["rule-index", "rule-counts", "sessions", "messages"];
+
+/// The chapter that shows every session vector.
+pub(crate) const SESSIONS_PAGE: &str = "conformance/sessions.md";
+/// The chapter that shows every message vector.
+pub(crate) const MESSAGES_PAGE: &str = "conformance/messages.md";
+
+/// The part with this name, for the chapter `path`.
+pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<String> {
+    Some(match name {
+        "rule-index" => rule_index(path, sources),
+        "rule-counts" => rule_counts(sources),
+        "sessions" => sources.corpus.sessions().iter().map(|session| one_session(path, session, sources)).collect(),
+        "messages" => sources.corpus.messages().iter().map(|vector| one_message(path, vector, sources)).collect(),
+        _ => return None,
+    })
+}
+
+fn rule_index(path: &str, sources: &Sources<'_>) -> String {
+    let mut out = String::new();
+    let mut chapter = "";
+    for rule in sources.registry.iter() {
+        if rule.chapter != chapter {
+            chapter = &rule.chapter;
+            let title = sources.chapters.get(chapter).map_or(chapter, String::as_str);
+            let _ = write!(out, "\n## [{title}]({})\n\n", relative(path, chapter));
+        }
+        out.push_str(&index_entry(path, rule, sources));
+    }
+    out
+}
+
+fn index_entry(path: &str, rule: &Rule, sources: &Sources<'_>) -> String {
+    let Rule { id, level, text, .. } = rule;
+    let class = level.to_string().to_lowercase();
+    let to = relative(path, &rule.chapter);
+    let vectors = vector_links(path, id, sources);
+    let decided = if vectors.is_empty() {
+        "<p class=\"undecided\">no vector</p>\n".to_owned()
+    } else {
+        format!("<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len()), vectors.join(" · "))
+    };
+    format!(
+        "<div class=\"rule {class}\">\n<p class=\"rule-head\"><a href=\"{to}#r-{id}\">{id}</a> \
+         <span class=\"rule-level\">{level}</span></p>\n\n{text}\n\n{decided}</div>\n\n"
+    )
+}
+
+/// How many rules of each level a chapter has, and how many of them a vector cites.
+fn rule_counts(sources: &Sources<'_>) -> String {
+    let mut out =
+        String::from("| chapter | rules | `MUST` | `SHOULD` | `MAY` | cited by a vector |\n|---|---|---|---|---|---|\n");
+    let mut chapters: Vec<&str> = Vec::new();
+    for rule in sources.registry.iter() {
+        if chapters.last() != Some(&rule.chapter.as_str()) {
+            chapters.push(&rule.chapter);
+        }
+    }
+    let row = |out: &mut String, title: &str, rules: &[&Rule]| {
+        let level = |name: &str| rules.iter().filter(|rule| rule.level.to_string() == name).count();
+        let cited = rules.iter().filter(|rule| !vector_links("", &rule.id, sources).is_empty()).count();
+        let (all, must, should, may) = (rules.len(), level("MUST"), level("SHOULD"), level("MAY"));
+        let _ = writeln!(out, "| {title} | {all} | {must} | {should} | {may} | {cited} |");
+    };
+    for chapter in chapters {
+        let rules: Vec<&Rule> = sources.registry.iter().filter(|rule| rule.chapter == chapter).collect();
+        row(&mut out, sources.chapters.get(chapter).map_or(chapter, String::as_str), &rules);
+    }
+    row(&mut out, "**all**", &sources.registry.iter().collect::<Vec<_>>());
+    out
+}
+
+fn one_session(path: &str, session: &Session, sources: &Sources<'_>) -> String {
+    let mut body = String::new();
+    if let Some(comment) = &session.comment {
+        let _ = write!(body, "{comment}\n\n");
+    }
+    let axis = |name: &str, chosen: Vec<String>, all: usize| {
+        if chosen.len() == all { String::new() } else { format!(" · {name}: {}", chosen.join(", ")) }
+    };
+    let _ = write!(
+        body,
+        "Rules: {}\n\nProfile: {}{}{}{}{}{}\n\n",
+        rules(path, &session.rules, sources),
+        serde_json::to_value(session.profile).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
+        axis("role", session.roles.iter().map(ToString::to_string).collect(), duplex_vectors::Role::all().len()),
+        axis("transport", session.transports.iter().map(ToString::to_string).collect(), duplex_vectors::Transport::all().len()),
+        axis("framing", session.framings.iter().map(ToString::to_string).collect(), duplex_vectors::Framing::all().len()),
+        axis("codec", session.codecs.iter().map(ToString::to_string).collect(), duplex_vectors::Codec::all().len()),
+        if session.after.is_empty() { String::new() } else { format!(" · after: {}", session.after.join(", ")) },
+    );
+    let steps: Vec<String> = session.steps.iter().filter_map(|step| serde_json::to_string(step).ok()).collect();
+    let _ = write!(body, "```json\n{}\n```\n", steps.join("\n"));
+    vector("session", &session.id, &session.title, &body)
+}
+
+fn one_message(path: &str, message: &MessageVector, sources: &Sources<'_>) -> String {
+    let mut body = format!("Rules: {}\n\n", rules(path, &message.rules, sources));
+    if let (Some(fault), Some(class)) = (&message.fault, message.class) {
+        let _ = write!(body, "Fault: {fault} ({class})");
+        if let Some(twin) = &message.twin {
+            let _ = write!(body, "; its valid twin is [`{twin}`](#message-{twin})");
+        }
+        body.push_str(".\n\n");
+    }
+    if let Some(comment) = &message.comment {
+        let _ = write!(body, "{comment}\n\n");
+    }
+    let mut lines = Vec::new();
+    let mut line = |name: &str, text: &str| lines.push(format!("{name:<8} {}", shortened(text)));
+    if let Some(json) = &message.json {
+        line("json", json);
+    }
+    if let Some(digits) = &message.json_hex {
+        line("json hex", digits);
+    }
+    if let Some(digits) = &message.msgpack {
+        line("msgpack", digits);
+    }
+    for text in message.accept.json.iter().chain(&message.accept.msgpack) {
+        line("accept", text);
+    }
+    let _ = write!(body, "````text\n{}\n````\n", lines.join("\n"));
+    let title = if message.valid { message.title.clone() } else { format!("(invalid) {}", message.title) };
+    vector("message", &message.id, &title, &body)
+}
+
+fn rules(path: &str, ids: &[String], sources: &Sources<'_>) -> String {
+    ids.iter().filter_map(|id| rule_link(path, id, sources)).collect::<Vec<_>>().join(", ")
+}
+
+fn vector(kind: &str, id: &str, title: &str, body: &str) -> String {
+    let title = title.replace('&', "&amp;").replace('<', "&lt;");
+    format!("<details class=\"vector\" id=\"{kind}-{id}\"><summary><code>{id}</code> {title}</summary>\n\n{body}\n</details>\n\n")
+}
+
+/// Bytes of a length that nobody reads are cut: the vector's file has them all.
+fn shortened(text: &str) -> String {
+    const SHOWN: usize = 400;
+    match text.char_indices().nth(SHOWN) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}… ({} characters in all)", &text[..end], text.chars().count()),
+    }
+}

@@ -1,0 +1,169 @@
+//! Turns a chapter's Markdown into the Markdown that mdBook gets.
+//!
+//! Three forms are ours; everything else passes through, and nothing inside a code fence or a code span is touched:
+//!
+//! | in a chapter | becomes |
+//! |---|---|
+//! | `r[call.reply.id]` and the paragraph below it | a box with the anchor `r-call.reply.id`, the level, the sentence, the vectors |
+//! | `[r:call.reply.id]` | a link to that box, in whatever chapter it stands |
+//! | `<!-- generated: NAME -->`, alone on its line | what [`generate::NAMES`] lists |
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use duplex_spec::rule::Registry;
+use duplex_vectors::Corpus;
+
+use crate::Problem;
+use crate::generate;
+
+/// What the generated parts are made of.
+pub(crate) struct Sources<'a> {
+    /// The rules of every chapter.
+    pub(crate) registry: &'a Registry,
+    /// The vectors that cite them.
+    pub(crate) corpus: &'a Corpus,
+    /// Chapter titles by path.
+    pub(crate) chapters: &'a BTreeMap<String, String>,
+}
+
+/// Rules that vectors cite and no chapter has.
+pub(crate) fn citations(sources: &Sources<'_>) -> Vec<Problem> {
+    let sessions = sources.corpus.sessions().iter().map(|v| ("session", &v.id, &v.rules));
+    let messages = sources.corpus.messages().iter().map(|v| ("message", &v.id, &v.rules));
+    let cited = sessions.chain(messages).flat_map(|(kind, id, rules)| rules.iter().map(move |rule| (kind, id, rule)));
+    cited
+        .filter(|(_, _, rule)| sources.registry.rule(rule).is_none())
+        .map(|(kind, id, rule)| {
+            Problem::new(format!("{kind} vector `{id}`"), format!("cites rule `{rule}`, which no chapter has"))
+        })
+        .collect()
+}
+
+/// The prepared Markdown of one chapter; what cannot be prepared is added to `problems`.
+pub(crate) fn chapter(path: &str, markdown: &str, sources: &Sources<'_>, problems: &mut Vec<Problem>) -> String {
+    let mut out = String::with_capacity(markdown.len() * 2);
+    let mut fence: Option<&str> = None;
+    let mut in_rule: Option<&str> = None;
+    for (index, line) in markdown.lines().enumerate() {
+        let place = || format!("book/src/{path}:{}", index + 1);
+        let start = line.trim_start();
+        if let Some(mark) = fence {
+            if start.starts_with(mark) {
+                fence = None;
+            }
+            push_line(&mut out, line);
+            continue;
+        }
+        if let Some(mark) = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark)) {
+            fence = Some(mark);
+            push_line(&mut out, line);
+            continue;
+        }
+        if start.is_empty() {
+            if let Some(id) = in_rule.take() {
+                out.push_str(&rule_foot(path, id, sources));
+            }
+            push_line(&mut out, line);
+        } else if let Some(id) = line.trim_end().strip_prefix("r[").and_then(|rest| rest.strip_suffix(']')) {
+            out.push_str(&rule_head(id, sources));
+            in_rule = Some(id);
+        } else if let Some(name) = start.strip_prefix("<!-- generated:").and_then(|rest| rest.trim_end().strip_suffix("-->")) {
+            match generate::part(name.trim(), path, sources) {
+                Some(text) => push_line(&mut out, &text),
+                None => problems.push(Problem::new(
+                    place(),
+                    format!("nothing generated is called `{}`: there are {}", name.trim(), generate::NAMES.join(", ")),
+                )),
+            }
+        } else {
+            push_line(&mut out, &rule_links(path, line, sources, |what| problems.push(Problem::new(place(), what))));
+        }
+    }
+    if let Some(id) = in_rule {
+        out.push_str(&rule_foot(path, id, sources));
+    }
+    out
+}
+
+/// A rule as a link from the chapter `from`; nothing if there is no such rule.
+pub(crate) fn rule_link(from: &str, id: &str, sources: &Sources<'_>) -> Option<String> {
+    let rule = sources.registry.rule(id)?;
+    Some(format!("[`{id}`]({}#r-{id})", relative(from, &rule.chapter)))
+}
+
+/// The links to the vectors that cite a rule, as seen from the chapter `from`.
+pub(crate) fn vector_links(from: &str, id: &str, sources: &Sources<'_>) -> Vec<String> {
+    let cites = |rules: &Vec<String>| rules.iter().any(|rule| rule == id);
+    let to = |page: &str, kind: &str, vector: &str| format!("[`{vector}`]({}#{kind}-{vector})", relative(from, page));
+    let sessions = sources.corpus.sessions().iter().filter(|v| cites(&v.rules));
+    let messages = sources.corpus.messages().iter().filter(|v| cites(&v.rules));
+    sessions
+        .map(|v| to(generate::SESSIONS_PAGE, "session", &v.id))
+        .chain(messages.map(|v| to(generate::MESSAGES_PAGE, "message", &v.id)))
+        .collect()
+}
+
+/// `to` as a relative link from the chapter `from`, both below `book/src`.
+pub(crate) fn relative(from: &str, to: &str) -> String {
+    format!("{}{to}", "../".repeat(from.matches('/').count()))
+}
+
+fn rule_head(id: &str, sources: &Sources<'_>) -> String {
+    let level = sources.registry.rule(id).map_or_else(String::new, |rule| rule.level.to_string());
+    let class = level.to_lowercase();
+    format!(
+        "<div class=\"rule {class}\" id=\"r-{id}\">\n<p class=\"rule-head\"><a href=\"#r-{id}\">{id}</a> \
+         <span class=\"rule-level\">{level}</span></p>\n\n"
+    )
+}
+
+fn rule_foot(path: &str, id: &str, sources: &Sources<'_>) -> String {
+    let vectors = vector_links(path, id, sources);
+    let mut foot = String::from("\n");
+    if !vectors.is_empty() {
+        let _ = write!(foot, "<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len()), vectors.join(" · "));
+    }
+    foot.push_str("</div>\n");
+    foot
+}
+
+/// `1 vector`, `2 vectors`.
+pub(crate) fn count(vectors: usize) -> String {
+    format!("{vectors} vector{}", if vectors == 1 { "" } else { "s" })
+}
+
+/// Replaces `[r:<id>]` outside code spans.
+fn rule_links(path: &str, line: &str, sources: &Sources<'_>, mut problem: impl FnMut(String)) -> String {
+    let mut out = String::with_capacity(line.len());
+    for (index, piece) in line.split('`').enumerate() {
+        if index > 0 {
+            out.push('`');
+        }
+        if index % 2 == 1 {
+            out.push_str(piece);
+            continue;
+        }
+        let mut rest = piece;
+        while let Some((before, after)) = rest.split_once("[r:") {
+            out.push_str(before);
+            let Some((id, behind)) = after.split_once(']') else {
+                problem("a `[r:` without its `]`".to_owned());
+                rest = after;
+                continue;
+            };
+            match rule_link(path, id, sources) {
+                Some(link) => out.push_str(&link),
+                None => problem(format!("links to rule `{id}`, which no chapter has")),
+            }
+            rest = behind;
+        }
+        out.push_str(rest);
+    }
+    out
+}
+
+fn push_line(out: &mut String, line: &str) {
+    out.push_str(line);
+    out.push('\n');
+}

@@ -1,0 +1,189 @@
+//! The whole way from chapters to pages, and every kind of failure once: a check that was never seen to fail is none.
+
+use std::fs;
+use std::path::Path;
+
+use duplex_book::{BookError, Report, build};
+use tempfile::TempDir;
+
+const SUMMARY: &str = "# Summary\n\n[One](one.md)\n[Two](sub/two.md)\n";
+const RULE: &str = "# One\n\nr[a.b]\nA peer MUST hold.\n";
+
+/// A repository with a book of two chapters, and what a build of it gives.
+struct Fixture {
+    root: TempDir,
+}
+
+impl Fixture {
+    fn new(one: &str, two: &str) -> Self {
+        let fixture = Self { root: tempfile::tempdir().expect("a folder") };
+        fixture.write("book/book.toml", include_str!("../book.toml"));
+        fixture.write("book/theme/rules.css", include_str!("../theme/rules.css"));
+        fixture.write("book/src/SUMMARY.md", SUMMARY);
+        fixture.write("book/src/one.md", one);
+        fixture.write("book/src/sub/two.md", two);
+        fs::create_dir_all(fixture.root.path().join("vectors/messages")).expect("a folder");
+        fs::create_dir_all(fixture.root.path().join("vectors/sessions")).expect("a folder");
+        fixture
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.root.path().join(path);
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        fs::write(path, text).expect("a file");
+    }
+
+    fn build(&self) -> Result<Report, BookError> {
+        build(self.root.path(), &self.root.path().join("out"))
+    }
+
+    fn page(&self, path: &str) -> String {
+        fs::read_to_string(self.root.path().join("out").join(path)).expect("a page")
+    }
+
+    /// What the failed build says.
+    fn failure(&self) -> String {
+        self.build().expect_err("the build fails").to_string()
+    }
+}
+
+fn failure(one: &str, two: &str) -> String {
+    Fixture::new(one, two).failure()
+}
+
+#[test]
+fn rules_get_an_anchor_and_links_reach_it() {
+    let fixture = Fixture::new(RULE, "# Two\n\nSee [r:a.b], and `[r:a.b]` as text.\n");
+    let report = fixture.build().expect("the book builds");
+    assert_eq!((report.chapters, report.rules), (2, 1));
+    assert!(fixture.page("one.html").contains("id=\"r-a.b\""));
+    let two = fixture.page("sub/two.html");
+    assert!(two.contains("href=\"../one.html#r-a.b\""), "{two}");
+    assert!(two.contains("<code>[r:a.b]</code>"), "{two}");
+}
+
+#[test]
+fn vectors_are_listed_at_the_rules_that_they_cite() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write("book/src/conformance/sessions.md", "# S\n\n<!-- generated: sessions -->\n");
+    fixture.write("book/src/rules.md", "# R\n\n<!-- generated: rule-counts -->\n\n<!-- generated: rule-index -->\n");
+    fixture.write("book/src/SUMMARY.md", &format!("{SUMMARY}[S](conformance/sessions.md)\n[R](rules.md)\n"));
+    fixture.write(
+        "vectors/sessions/x/y.json",
+        r#"{"id": "x.y", "title": "a peer lives", "rules": ["a.b"], "profile": "core", "steps": [{"fence": true}]}"#,
+    );
+    fixture.build().expect("the book builds");
+    assert!(fixture.page("one.html").contains("href=\"conformance/sessions.html#session-x.y\""));
+    assert!(fixture.page("rules.html").contains("href=\"one.html#r-a.b\""));
+    assert!(fixture.page("conformance/sessions.html").contains("id=\"session-x.y\""));
+}
+
+#[test]
+fn a_vector_that_cites_no_rule_of_the_book_fails() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write(
+        "vectors/sessions/x/y.json",
+        r#"{"id": "x.y", "title": "a peer lives", "rules": ["no.rule"], "profile": "core", "steps": []}"#,
+    );
+    assert_eq!(fixture.failure(), "session vector `x.y`: cites rule `no.rule`, which no chapter has");
+}
+
+#[test]
+fn a_requirement_without_an_id_fails() {
+    let what = failure("# One\n\nA peer MUST hold.\n", "# Two\n");
+    assert!(what.starts_with("book/src/one.md:3: a MUST without a rule id"), "{what}");
+}
+
+#[test]
+fn an_id_that_stands_twice_fails() {
+    assert_eq!(failure(RULE, RULE), "book/src/sub/two.md: rule `a.b` stands in one.md already");
+}
+
+#[test]
+fn a_rule_link_without_a_rule_fails() {
+    assert_eq!(failure(RULE, "# Two\n\nSee [r:a.c].\n"), "book/src/sub/two.md:3: links to rule `a.c`, which no chapter has");
+}
+
+#[test]
+fn a_link_without_a_page_fails() {
+    let what = failure(RULE, "# Two\n\n[there](../three.md)\n");
+    assert!(what.contains("sub/two.html: links to `../three.html`, and there is no such page"), "{what}");
+}
+
+#[test]
+fn a_link_without_an_anchor_fails() {
+    let what = failure(RULE, "# Two\n\n[there](../one.md#nowhere)\n");
+    assert!(what.contains("sub/two.html: links to `../one.html#nowhere`, and that page has no `nowhere`"), "{what}");
+}
+
+#[test]
+fn a_resource_from_the_network_fails() {
+    let what = failure(RULE, "# Two\n\n![picture](https://example.com/x.png)\n");
+    assert!(what.contains("loads `https://example.com/x.png` from the network"), "{what}");
+}
+
+#[test]
+fn an_unknown_generated_part_fails() {
+    let what = failure(RULE, "# Two\n\n<!-- generated: nothing -->\n");
+    assert!(what.starts_with("book/src/sub/two.md:3: nothing generated is called `nothing`"), "{what}");
+}
+
+#[test]
+fn an_example_that_does_not_parse_fails() {
+    for (fence, text) in [
+        ("json", "{"),
+        ("json,data", "[1,]"),
+        ("json,invalid", "{\"type\": }"),
+        ("json,session", "{\"id\": \"x\"}"),
+        ("json,step", "{\"sleep\": 5}"),
+        ("json,vector", "{}"),
+        ("text", "-> {\"type\":\"req\""),
+    ] {
+        let what = failure(RULE, &format!("# Two\n\n```{fence}\n{text}\n```\n"));
+        assert!(what.contains("book/src/sub/two.md:") && what.contains("the example does not parse"), "{fence}: {what}");
+    }
+}
+
+#[test]
+fn an_example_of_an_unknown_kind_fails() {
+    let what = failure(RULE, "# Two\n\n```json,mesage\n{}\n```\n");
+    assert_eq!(what, "book/src/sub/two.md:3: `json,mesage` is no kind of JSON example");
+}
+
+#[test]
+fn examples_are_checked_with_the_schema() {
+    let schema = r#"{"type": "object", "required": ["type"]}"#;
+    let with_schema = |fence: &str, text: &str| {
+        let fixture = Fixture::new(RULE, &format!("# Two\n\n```{fence}\n{text}\n```\n"));
+        fixture.write("spec/schemas/message.emit.schema.json", schema);
+        fixture.build().map(|report| report.examples).map_err(|error| error.to_string())
+    };
+    assert_eq!(with_schema("json", r#"{"type": "req"}"#), Ok(1));
+    assert_eq!(with_schema("json,invalid", r#"{"id": 1}"#), Ok(1));
+    assert!(with_schema("json", r#"{"id": 1}"#).is_err_and(|what| what.contains("no message that a sender may write")));
+    assert!(with_schema("json,invalid", r#"{"type": "req"}"#).is_err_and(|what| what.contains("is a valid message")));
+}
+
+#[test]
+fn a_folder_with_other_files_is_not_emptied() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write("out/precious.txt", "x");
+    assert!(matches!(fixture.build(), Err(BookError::NotOurs(_))));
+    assert!(fixture.root.path().join("out/precious.txt").exists());
+}
+
+#[test]
+fn a_second_build_replaces_the_first() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.build().expect("the book builds");
+    fixture.write("book/src/sub/two.md", "# Two\n\nNew words.\n");
+    fixture.build().expect("the book builds again");
+    assert!(fixture.page("sub/two.html").contains("New words."));
+}
+
+#[test]
+fn a_missing_chapter_is_named() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fs::remove_file(fixture.root.path().join("book/src/one.md")).expect("a file");
+    assert!(matches!(fixture.build(), Err(BookError::Io { path, .. }) if path.ends_with(Path::new("book/src/one.md"))));
+}
