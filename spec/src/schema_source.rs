@@ -92,17 +92,19 @@ pub fn accept() -> Value {
         "A message as a receiver takes it",
         json!([
             kinds("message.type.unknown"),
-            when(is_type("req"), json!([
-                of_message::<accept::Request>(&[]),
-                {
-                    "if": has("more", json!({ "const": true })),
-                    "then": {
-                        "x-rule": "call.notification.more",
-                        "properties": { "id": { "not": { "enum": [null, 0] } } },
-                        "required": ["id"],
-                    },
+            when(is_type("req"), json!([{
+                "if": has("id", json!({ "not": { "enum": [null, 0] } })),
+                "then": of_message::<accept::Request>(&[]),
+                "else": {
+                    "allOf": [
+                        of_notification(),
+                        {
+                            "x-rule": "call.notification.more",
+                            "properties": { "more": { "not": { "const": true } } },
+                        },
+                    ],
                 },
-            ])),
+            }])),
             when(is_type("rep"), json!([of_message::<accept::Reply>(&[])])),
             {
                 "if": all(&is_type("rep"), &has("error", not_null())),
@@ -171,6 +173,28 @@ fn of_message<T: JsonSchema>(given: &[&str]) -> Value {
     object.remove("type");
     if let Some(parts) = object.get_mut("allOf").and_then(Value::as_array_mut) {
         parts.retain(|part| !given.iter().any(|name| part["required"][0] == *name));
+    }
+    schema
+}
+
+/// A request without an id: the same members, but nothing is answered to any fault.
+fn of_notification() -> Value {
+    fn blame(schema: &mut Value) {
+        match schema {
+            Value::Array(items) => items.iter_mut().for_each(blame),
+            Value::Object(members) => {
+                if let Some(rule) = members.get_mut("x-rule") {
+                    *rule = Value::from("message.invalid.notification");
+                }
+                members.values_mut().for_each(blame);
+            }
+            _ => {}
+        }
+    }
+    let mut schema = of_message::<accept::Request>(&[]);
+    blame(&mut schema);
+    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.remove("id");
     }
     schema
 }

@@ -115,6 +115,8 @@ fn what_a_receiver_objects_to_names_what_it_does() {
         (json!({"type": "req", "id": 1}), "message.method.invalid"),
         (json!({"type": "req", "id": 1, "method": "m", "more": 1}), "message.more.invalid"),
         (json!({"type": "req", "id": 0, "method": "m", "more": true}), "call.notification.more"),
+        (json!({"type": "req", "payload": 1}), "message.invalid.notification"),
+        (json!({"type": "req", "id": null, "method": "m", "more": 1}), "message.invalid.notification"),
         (json!({"type": "rep", "id": "1", "payload": 1}), "call.reply.unknown"),
         (json!({"type": "rep", "id": 1, "more": 1}), "call.bad-reply"),
         (json!({"type": "rep", "id": 1, "error": {"code": "E", "message": "m"}}), "call.bad-reply"),
