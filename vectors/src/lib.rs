@@ -5,6 +5,7 @@
 mod applies;
 mod corpus;
 mod message;
+pub mod schema;
 mod session;
 
 pub use corpus::{Corpus, FileFault, LoadError};
