@@ -96,7 +96,8 @@ impl Corpus {
 
 fn one<T: DeserializeOwned>(path: &str, bytes: &[u8], id: impl Fn(&T) -> &String) -> Result<T, String> {
     let vector = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-    let expected = path.split_once('/').map_or(path, |(_, rest)| rest).trim_end_matches(".json").replace('/', ".");
+    let expected = path.split_once('/').map_or(path, |(_, rest)| rest);
+    let expected = expected.strip_suffix(".json").unwrap_or(expected).replace('/', ".");
     let id = id(&vector);
     if *id == expected { Ok(vector) } else { Err(format!("`id` is `{id}`; the path makes it `{expected}`")) }
 }

@@ -4,10 +4,12 @@
 
 mod applies;
 mod corpus;
+mod lint;
 mod message;
 pub mod schema;
 mod session;
 
 pub use corpus::{Corpus, FileFault, LoadError};
+pub use lint::{Problem, lint};
 pub use message::{Accept, Class, FrameError, MessageVector};
 pub use session::*;
