@@ -1,16 +1,18 @@
-//! The parts of the book that nobody types: the index of rules and the pages of vectors.
+//! The parts of the book that nobody types: the index of rules, the tables of codes and limits, the pages of vectors.
 //!
 //! All of it is Markdown; where it goes, a chapter says with `<!-- generated: NAME -->`.
 
 use std::fmt::Write as _;
 
+use duplex_spec::code::{Code, CodeInfo};
+use duplex_spec::limit::{LIMITS, Limit};
 use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
 use crate::prepare::{Sources, count, relative, rule_link, vector_links};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 4] = ["rule-index", "rule-counts", "sessions", "messages"];
+pub(crate) const NAMES: [&str; 6] = ["rule-index", "rule-counts", "error-codes", "limits", "sessions", "messages"];
 
 /// The chapter that shows every session vector.
 pub(crate) const SESSIONS_PAGE: &str = "conformance/sessions.md";
@@ -22,6 +24,8 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
     Some(match name {
         "rule-index" => rule_index(path, sources),
         "rule-counts" => rule_counts(sources),
+        "error-codes" => error_codes(path, sources),
+        "limits" => limits(path, sources),
         "sessions" => sources.corpus.sessions().iter().map(|session| one_session(path, session, sources)).collect(),
         "messages" => sources.corpus.messages().iter().map(|vector| one_message(path, vector, sources)).collect(),
         _ => return None,
@@ -79,6 +83,27 @@ fn rule_counts(sources: &Sources<'_>) -> String {
         row(&mut out, sources.chapters.get(chapter).map_or(chapter, String::as_str), &rules);
     }
     row(&mut out, "**all**", &sources.registry.iter().collect::<Vec<_>>());
+    out
+}
+
+fn error_codes(path: &str, sources: &Sources<'_>) -> String {
+    let mut out = String::from("| code | name | when | rule |\n|---|---|---|---|\n");
+    for CodeInfo { code, name, sentence, rule } in Code::ALL {
+        let rule = rule.and_then(|rule| rule_link(path, rule, sources)).unwrap_or_default();
+        let _ = writeln!(out, "| {} | {name} | {sentence} | {rule} |", code.0);
+    }
+    out
+}
+
+fn limits(path: &str, sources: &Sources<'_>) -> String {
+    let mut out =
+        String::from("| limit | of what | unit | default | minimum | what is over it | rules |\n|---|---|---|---|---|---|---|\n");
+    for limit in LIMITS {
+        let Limit { name, sentence, unit, default, minimum, over, rules } = limit;
+        let rules: Vec<String> = rules.iter().filter_map(|rule| rule_link(path, rule, sources)).collect();
+        let rules = rules.join(", ");
+        let _ = writeln!(out, "| `{name}` | {sentence} | {unit} | {default} | {minimum} | {over} | {rules} |");
+    }
     out
 }
 

@@ -95,6 +95,12 @@ fn a_requirement_without_an_id_fails() {
 }
 
 #[test]
+fn a_rule_inside_a_paragraph_fails() {
+    let what = failure("# One\n\nr[a.b]\nA peer MUST hold.\nr[a.c]\nA peer MUST stay.\n", "# Two\n");
+    assert!(what.contains("book/src/one.md:5: rule `a.c` starts inside a paragraph"), "{what}");
+}
+
+#[test]
 fn an_id_that_stands_twice_fails() {
     assert_eq!(failure(RULE, RULE), "book/src/sub/two.md: rule `a.b` stands in one.md already");
 }
