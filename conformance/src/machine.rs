@@ -1,0 +1,721 @@
+//! The session machine: runs the steps of one session without any IO and without a clock.
+//!
+//! **Whoever drives it calls [`Machine::handle`] with what happened, then carries out every [`Output`] until
+//! [`Machine::poll`] gives none, and calls [`Machine::handle`] with [`Input::Late`] at [`Machine::deadline`], until there is
+//! an [`Machine::outcome`].** Times are milliseconds since the session's start. It ends whatever the target does: every
+//! state but the last has a deadline.
+//!
+//! How a finding becomes a verdict is not decided here, nor is whether a failed session runs again.
+
+mod control;
+mod ending;
+mod expect;
+mod transcript;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use duplex_vectors::{Action, BytesPart, Codec, Damaged, FrameSource, Framing, Greeting, Limits, RawFrame, Role, Session, Step, Transport};
+use serde_json::Value as Json;
+
+use crate::event::{Configuration, Finding, FindingKind};
+use crate::pattern::{Bindings, Normal, Scope, TemplateError};
+use crate::wire::framing::{self, Deframer};
+use crate::wire::{self, Value};
+
+use control::Control;
+use ending::{After, Alive};
+use expect::Expect;
+use transcript::{Raw, Transcript};
+
+/// The first id of the machine's own questions. Sessions stay below.
+pub const FIRST_FENCE: i128 = 900_000_001;
+
+/// The first connection's name.
+pub const FIRST: &str = "a";
+
+/// How long the machine waits, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// For anything that is due.
+    pub limit: u64,
+    /// Silence after which it asks whether the target lives. Nothing: only after the limit.
+    pub silence: Option<u64>,
+}
+
+/// How the first connection comes, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    /// Opened for the session, and ended with it.
+    Own,
+    /// Open and greeted already, and kept for the next session.
+    Chained,
+}
+
+/// All that a session needs to run.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where it runs.
+    pub configuration: Configuration,
+    /// The target's limits.
+    pub limits: Limits,
+    /// Whether `conformance.inspect` can be asked.
+    pub has_inspect: bool,
+    /// What `$nonce` stands for.
+    pub nonce: String,
+    /// How far the ids of the session's own calls are moved.
+    pub shift: i128,
+    /// The first unused id for questions of the machine.
+    pub fence: i128,
+    /// How long to wait.
+    pub pace: Pace,
+    /// How the first connection comes.
+    pub connection: Connection,
+    /// Whether there is a process whose end can be seen.
+    pub has_process: bool,
+}
+
+/// What the driver does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Opens a connection: dials an acceptor, takes the next dial of an initiator.
+    Connect(String),
+    /// Writes one frame.
+    Frame(String, Vec<u8>),
+    /// Writes bytes below the framing.
+    Bytes(String, Vec<u8>),
+    /// Ends the tester's side.
+    HalfClose(String),
+    /// Ends the connection.
+    Close(String),
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// A connection is open.
+    Connected(String),
+    /// A connection cannot be had.
+    NotConnected(String, String),
+    /// A frame came.
+    Frame(String, Vec<u8>),
+    /// Bytes came that make no frame: what is wrong, and the first of them. Nothing more comes from this connection.
+    Unframed(String, String, Vec<u8>),
+    /// The connection ended, with these bytes of an unfinished frame.
+    Ended(String, Vec<u8>),
+    /// More came than a session can need. Nothing more comes from this connection.
+    Flood(String),
+    /// The process ended.
+    Exited(Exit),
+    /// The deadline passed.
+    Late,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// The status, unless a signal ended it.
+    pub code: Option<i32>,
+    /// `exit status 1`, `signal 9 (SIGKILL)`.
+    pub text: String,
+}
+
+/// What came of a session.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What is wrong.
+    pub finding: Option<Finding>,
+    /// The greatest id that the session used for its own calls; the next session's lie above.
+    pub highest_id: i128,
+    /// The next unused id for questions of the machine.
+    pub fence: i128,
+    /// Whether the target left the connection open after the tester had ended its side.
+    pub lingers: bool,
+}
+
+/// A session in progress.
+pub struct Machine<'a> {
+    session: &'a Session,
+    setup: Setup,
+    scope: Scope,
+    blocks: Vec<Block<'a>>,
+    step: usize,
+    conns: BTreeMap<String, Conn>,
+    state: State<'a>,
+    outputs: VecDeque<Output>,
+    transcript: Transcript,
+    exit: Option<Exit>,
+    fence: i128,
+    highest_id: i128,
+    now: u64,
+    /// Whether the steps are done and the last fence was asked.
+    ending: bool,
+    outcome: Option<Outcome>,
+}
+
+/// Steps in progress: the session's own, or those of a loop.
+struct Block<'a> {
+    steps: &'a [Step],
+    next: usize,
+    round: u64,
+    rounds: u64,
+}
+
+enum State<'a> {
+    Ready,
+    Connecting { conn: String, since: u64 },
+    Greeting { conn: String, since: u64 },
+    Expecting(Expect<'a>),
+    Asking(Control<'a>),
+    Alive(Alive),
+    Draining { since: u64 },
+    Exiting { since: u64, after: After },
+    Over,
+}
+
+/// A connection as the machine sees it.
+struct Conn {
+    inbox: VecDeque<Received>,
+    connected: bool,
+    greeted: bool,
+    ended: Option<Vec<u8>>,
+    write_ended: bool,
+    /// What was sent, to know whether a frame is under way.
+    sent: Deframer,
+    /// Replies to the machine's own questions, taken out of the stream wherever they come.
+    answers: BTreeMap<i128, Option<Normal>>,
+}
+
+struct Received {
+    what: Came,
+    /// Where it stands in the transcript.
+    record: usize,
+}
+
+enum Came {
+    Frame(Vec<u8>),
+    Message(Normal),
+    Unframed(String),
+    Flood,
+}
+
+impl<'a> Machine<'a> {
+    /// A session at its start.
+    #[must_use]
+    pub fn new(session: &'a Session, setup: Setup) -> Self {
+        let scope = Scope {
+            codec: setup.configuration.codec,
+            bindings: Bindings::new(),
+            nonce: setup.nonce.clone(),
+            limits: setup.limits.clone(),
+            shift: setup.shift,
+            round: 0,
+        };
+        let mut machine = Self {
+            session,
+            scope,
+            blocks: vec![Block { steps: &session.steps, next: 0, round: 0, rounds: 1 }],
+            step: 0,
+            conns: BTreeMap::new(),
+            state: State::Ready,
+            outputs: VecDeque::new(),
+            transcript: Transcript::new(setup.configuration.codec),
+            exit: None,
+            fence: setup.fence,
+            highest_id: setup.shift,
+            now: 0,
+            ending: false,
+            outcome: None,
+            setup,
+        };
+        match machine.setup.connection {
+            Connection::Own => machine.connect(FIRST),
+            Connection::Chained => {
+                let mut conn = Conn::new(machine.setup.configuration.framing);
+                conn.connected = true;
+                conn.greeted = true;
+                machine.conns.insert(FIRST.to_owned(), conn);
+            }
+        }
+        machine.advance();
+        machine
+    }
+
+    /// What to do next, one thing at a time.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Input::Late`] is due, unless something comes before.
+    #[must_use]
+    pub fn deadline(&self) -> Option<u64> {
+        let limit = self.setup.pace.limit;
+        match &self.state {
+            State::Ready | State::Over => None,
+            State::Connecting { since, .. } | State::Greeting { since, .. } | State::Draining { since } => Some(since + limit),
+            State::Exiting { since, after } => Some(since + after.patience(limit)),
+            State::Expecting(expect) => Some(self.expect_deadline(expect)),
+            State::Asking(control) => Some(control.deadline(limit)),
+            State::Alive(alive) => Some(alive.since + limit),
+        }
+    }
+
+    /// What came of it, once it is over.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Takes what happened at this time.
+    pub fn handle(&mut self, input: Input, now: u64) {
+        self.now = now;
+        match input {
+            Input::Connected(name) => {
+                self.transcript.push(&name, Raw::Connected, self.step, now);
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.connected = true;
+                }
+            }
+            Input::NotConnected(name, why) => self.not_connected(&name, &why),
+            Input::Frame(name, bytes) => self.frame_came(&name, bytes),
+            Input::Unframed(name, what, bytes) => {
+                let record = self.transcript.push(&name, Raw::Received(bytes), self.step, now);
+                self.receive(&name, Came::Unframed(what), record);
+            }
+            Input::Flood(name) => {
+                let record = self.transcript.next();
+                self.receive(&name, Came::Flood, record);
+            }
+            Input::Ended(name, rest) => {
+                if !rest.is_empty() {
+                    self.transcript.push(&name, Raw::Received(rest.clone()), self.step, now);
+                }
+                self.transcript.push(&name, Raw::Ended, self.step, now);
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.ended = Some(rest);
+                }
+            }
+            Input::Exited(exit) => {
+                self.transcript.push(FIRST, Raw::Exited(exit.text.clone()), self.step, now);
+                self.exit = Some(exit);
+            }
+            Input::Late => self.late(),
+        }
+        self.advance();
+    }
+
+    /// Every message that the target sent, with its connection, for standing checks.
+    pub fn received(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.transcript.messages()
+    }
+
+    /// Goes on as far as possible without anything new.
+    fn advance(&mut self) {
+        while self.outcome.is_none() {
+            let went_on = match &self.state {
+                State::Ready => self.next_step(),
+                State::Connecting { .. } => self.go_on_connecting(),
+                State::Greeting { .. } => self.go_on_greeting(),
+                State::Expecting(_) => self.go_on_expecting(),
+                State::Asking(_) => self.go_on_asking(),
+                State::Alive(_) => self.go_on_alive(),
+                State::Draining { .. } => self.go_on_draining(),
+                State::Exiting { .. } => self.go_on_exiting(),
+                State::Over => false,
+            };
+            if !went_on {
+                break;
+            }
+        }
+    }
+
+    /// Starts the next step; always goes on.
+    fn next_step(&mut self) -> bool {
+        let Some(block) = self.blocks.last_mut() else {
+            self.end();
+            return true;
+        };
+        if block.next == block.steps.len() || block.round >= block.rounds {
+            block.next = 0;
+            block.round += 1;
+            if block.round >= block.rounds {
+                self.blocks.pop();
+            }
+            return true;
+        }
+        let step = &block.steps[block.next];
+        block.next += 1;
+        self.scope.round = block.round;
+        self.step += 1;
+        if let Err(error) = self.start(step) {
+            self.vector_fault(&error.to_string());
+        }
+        true
+    }
+
+    fn start(&mut self, step: &'a Step) -> Result<(), StepError> {
+        let on = step.on.as_deref().unwrap_or(FIRST).to_owned();
+        if !matches!(step.action, Action::Connect(_) | Action::Repeat(_)) && !self.conns.contains_key(&on) {
+            return Err(StepError::NoConnection(on));
+        }
+        match &step.action {
+            Action::Send(template) => {
+                let bytes = self.message_bytes(template)?;
+                self.send(&on, bytes);
+            }
+            Action::SendFrame(source) => {
+                let bytes = self.frame_bytes(source)?;
+                self.send(&on, bytes);
+            }
+            Action::SendBytes(source) => {
+                let parts = match self.setup.configuration.framing {
+                    Framing::Length => &source.length,
+                    Framing::Newline => &source.newline,
+                };
+                for part in parts {
+                    let bytes = self.part_bytes(part)?;
+                    self.send_bytes(&on, bytes);
+                }
+            }
+            Action::Expect(_)
+            | Action::ExpectAll(_)
+            | Action::ExpectStream(_)
+            | Action::ExpectOneOf(_)
+            | Action::ExpectFrame(_)
+            | Action::ExpectClose(_) => self.state = State::Expecting(Expect::new(on, &step.action, self.now)?),
+            Action::Fence(_) => self.ask_fence(&on),
+            Action::Settle(_) => self.ask_settle(&on),
+            Action::Eventually(eventually) => self.ask_eventually(&on, eventually)?,
+            Action::Connect(name) => self.connect(name),
+            Action::Close(_) => {
+                self.transcript.push(&on, Raw::TesterClosed, self.step, self.now);
+                self.outputs.push_back(Output::Close(on.clone()));
+                self.conns.remove(&on);
+            }
+            Action::HalfClose(_) => self.half_close(&on),
+            Action::Repeat(repeat) => {
+                let rounds = self.scope.count(&repeat.times)? as u64;
+                self.blocks.push(Block { steps: &repeat.steps, next: 0, round: 0, rounds });
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, name: &str) {
+        self.conns.insert(name.to_owned(), Conn::new(self.setup.configuration.framing));
+        self.outputs.push_back(Output::Connect(name.to_owned()));
+        self.state = State::Connecting { conn: name.to_owned(), since: self.now };
+    }
+
+    fn go_on_connecting(&mut self) -> bool {
+        let State::Connecting { conn, .. } = &self.state else { return false };
+        let conn = conn.clone();
+        if !self.conns.get(&conn).is_some_and(|conn| conn.connected) {
+            return false;
+        }
+        if self.session.greeting == Greeting::Manual {
+            self.state = State::Ready;
+        } else {
+            self.greet(&conn);
+            self.state = State::Greeting { conn, since: self.now };
+        }
+        true
+    }
+
+    /// The first words of the tester, if it has them: an initiator of its own greets first.
+    fn greet(&mut self, conn: &str) {
+        if self.setup.configuration.role == Role::Acceptor {
+            self.send(conn, self.offer().into_bytes());
+        }
+    }
+
+    fn offer(&self) -> String {
+        format!("SIMPLEX/1.0;{}", self.setup.configuration.codec)
+    }
+
+    fn go_on_greeting(&mut self) -> bool {
+        let State::Greeting { conn, .. } = &self.state else { return false };
+        let conn = conn.clone();
+        match self.take_greeting(&conn) {
+            None => false,
+            Some(Ok(())) => {
+                self.state = State::Ready;
+                true
+            }
+            Some(Err(finding)) => {
+                self.ended_early(*finding);
+                true
+            }
+        }
+    }
+
+    /// Reads the greeting or the answer to it. Nothing: it has not come.
+    fn take_greeting(&mut self, name: &str) -> Option<Result<(), Box<Finding>>> {
+        let acceptor = self.setup.configuration.role == Role::Acceptor;
+        let (rule, expected) = if acceptor {
+            ("greeting.accept", "a frame that starts with `+`".to_owned())
+        } else {
+            ("greeting.form", format!("the frame `{}`", self.offer()))
+        };
+        let received = loop {
+            let conn = self.conns.get_mut(name)?;
+            match conn.inbox.pop_front() {
+                Some(Received { what: Came::Frame(bytes), .. }) if bytes.is_empty() => {}
+                other => break other,
+            }
+        };
+        let mut finding = match received {
+            Some(Received { what: Came::Frame(bytes), record }) => {
+                let offer = self.offer();
+                let good = if acceptor {
+                    bytes.first() == Some(&b'+')
+                } else {
+                    bytes.strip_prefix(offer.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b';')
+                };
+                if good {
+                    if !acceptor {
+                        self.send(name, b"+OK".to_vec());
+                    }
+                    return Some(Ok(()));
+                }
+                let mut finding = self.finding(FindingKind::Mismatch, "The greeting is not what it must be.");
+                finding.actual = Some(transcript::text(&bytes));
+                finding.divergence = Some(record);
+                finding
+            }
+            Some(other) => self.unreadable(other),
+            None => {
+                self.conns.get(name)?.ended.as_ref()?;
+                self.finding(FindingKind::Closed, "The target ended the connection during the greeting.")
+            }
+        };
+        finding.rule = rule.to_owned();
+        finding.expected = vec![expected];
+        Some(Err(Box::new(finding)))
+    }
+
+    fn frame_came(&mut self, name: &str, bytes: Vec<u8>) {
+        let Some(conn) = self.conns.get_mut(name) else { return };
+        let record = self.transcript.push(name, Raw::Frame(bytes.clone(), conn.greeted), self.step, self.now);
+        if !conn.greeted {
+            conn.greeted = self.setup.configuration.role == Role::Acceptor && bytes.first() == Some(&b'+');
+            self.receive(name, Came::Frame(bytes), record);
+            return;
+        }
+        // A keepalive.
+        if bytes.is_empty() {
+            return;
+        }
+        let Some(message) = wire::decode(self.setup.configuration.codec, &bytes).ok().and_then(Normal::new) else {
+            self.receive(name, Came::Frame(bytes), record);
+            return;
+        };
+        let id = message.member("id").as_int().filter(|_| message.member("type").as_str() == Some("rep"));
+        match id.and_then(|id| conn.answers.get_mut(&id)) {
+            Some(answer @ None) => *answer = Some(message),
+            _ => self.receive(name, Came::Message(message), record),
+        }
+    }
+
+    fn receive(&mut self, name: &str, what: Came, record: usize) {
+        if let Some(conn) = self.conns.get_mut(name) {
+            conn.inbox.push_back(Received { what, record });
+        }
+    }
+
+    fn not_connected(&mut self, name: &str, why: &str) {
+        match &self.state {
+            State::Alive(_) => self.not_alive(why),
+            _ => {
+                let mut finding = self.finding(FindingKind::NotStarted, format!("Connection `{name}` cannot be opened: {why}."));
+                finding.rule = "target.exit".to_owned();
+                self.ended_early(finding);
+            }
+        }
+    }
+
+    fn late(&mut self) {
+        match &self.state {
+            State::Ready | State::Over => {}
+            State::Connecting { conn, .. } => {
+                let conn = conn.clone();
+                self.not_connected(&conn, "nothing within the time limit");
+            }
+            State::Greeting { .. } => {
+                let mut finding = self.finding(FindingKind::Hang, "The greeting is not answered.");
+                finding.rule =
+                    if self.setup.configuration.role == Role::Acceptor { "greeting.accept" } else { "greeting.form" }.to_owned();
+                self.silent(&mut finding);
+                self.fail(finding);
+            }
+            State::Expecting(_) => self.expect_late(),
+            State::Asking(_) => self.asking_late(),
+            State::Alive(_) => self.not_alive("a new connection gets no answer within the time limit"),
+            State::Draining { .. } => self.draining_late(),
+            State::Exiting { .. } => self.exiting_late(),
+        }
+    }
+
+    fn send(&mut self, name: &str, bytes: Vec<u8>) {
+        self.transcript.push(name, Raw::Sent(bytes.clone(), self.conns.get(name).is_some_and(|conn| conn.greeted)), self.step, self.now);
+        if let Some(conn) = self.conns.get_mut(name) {
+            if self.setup.configuration.role == Role::Initiator && bytes.first() == Some(&b'+') {
+                conn.greeted = true;
+            }
+        }
+        self.outputs.push_back(Output::Frame(name.to_owned(), bytes));
+    }
+
+    fn send_bytes(&mut self, name: &str, bytes: Vec<u8>) {
+        self.transcript.push(name, Raw::SentBytes(bytes.clone()), self.step, self.now);
+        if let Some(conn) = self.conns.get_mut(name) {
+            conn.sent.push(&bytes);
+            while let Ok(Some(_)) = conn.sent.next_frame() {}
+        }
+        self.outputs.push_back(Output::Bytes(name.to_owned(), bytes));
+    }
+
+    fn half_close(&mut self, name: &str) {
+        let Some(conn) = self.conns.get_mut(name) else { return };
+        if !conn.write_ended {
+            conn.write_ended = true;
+            self.transcript.push(name, Raw::HalfClosed, self.step, self.now);
+            self.outputs.push_back(Output::HalfClose(name.to_owned()));
+        }
+    }
+
+    fn message_bytes(&mut self, template: &Json) -> Result<Vec<u8>, StepError> {
+        let message = self.scope.resolve_message(template)?;
+        if message.member("type").and_then(Value::as_str) != Some("rep")
+            && let Some(id) = message.member("id").and_then(Value::as_int)
+            && id < FIRST_FENCE
+        {
+            self.highest_id = self.highest_id.max(id);
+        }
+        Ok(wire::encode(self.setup.configuration.codec, &message)?)
+    }
+
+    fn frame_bytes(&mut self, source: &FrameSource) -> Result<Vec<u8>, StepError> {
+        let codec = self.setup.configuration.codec;
+        match source {
+            FrameSource::Raw(raw) => raw_bytes(raw, codec),
+            FrameSource::PerCodec(frames) => {
+                let raw = if codec == Codec::Json { &frames.json } else { &frames.msgpack };
+                raw_bytes(raw.as_ref().ok_or(StepError::NoFrame(codec))?, codec)
+            }
+            FrameSource::Damaged(Damaged { of, cut, prefix, suffix, times }) => {
+                let message = self.message_bytes(of)?;
+                let mut one = hex::decode(prefix)?;
+                one.extend_from_slice(&message[..message.len().saturating_sub(*cut)]);
+                one.extend(hex::decode(suffix)?);
+                Ok(one.repeat(*times))
+            }
+        }
+    }
+
+    fn part_bytes(&mut self, part: &BytesPart) -> Result<Vec<u8>, StepError> {
+        let framing = self.setup.configuration.framing;
+        let codec = self.setup.configuration.codec;
+        Ok(match part {
+            BytesPart::Text(text) => with_codec(text, codec).into_bytes(),
+            BytesPart::Hex(digits) => hex::decode(digits)?,
+            BytesPart::Frame(message) => framing::frame(framing, &self.message_bytes(message)?),
+            BytesPart::Start(message, count) => {
+                let framed = framing::frame(framing, &self.message_bytes(message)?);
+                framed[..framed.len().min(*count)].to_vec()
+            }
+            BytesPart::Rest(message, count) => {
+                let framed = framing::frame(framing, &self.message_bytes(message)?);
+                framed[framed.len().min(*count)..].to_vec()
+            }
+            BytesPart::Repeat(text, times) => text.repeat(*times).into_bytes(),
+        })
+    }
+
+    /// A finding of the session's principal rule, with the dialogue so far.
+    fn finding(&self, kind: FindingKind, summary: impl Into<String>) -> Finding {
+        Finding {
+            kind,
+            rule: self.session.rules.first().cloned().unwrap_or_default(),
+            summary: summary.into(),
+            expected: Vec::new(),
+            actual: None,
+            likely_cause: None,
+            dialogue: Vec::new(),
+            divergence: None,
+            exit: None,
+            stderr: Vec::new(),
+        }
+    }
+
+    fn vector_fault(&mut self, what: &str) {
+        let mut finding = self.finding(FindingKind::Harness, format!("Step {} cannot run: {what}.", self.step));
+        finding.divergence = Some(self.transcript.next());
+        self.fail(finding);
+    }
+
+    /// Ends the session with a finding.
+    fn fail(&mut self, mut finding: Finding) {
+        finding.dialogue = self.transcript.exchanges(&mut finding.divergence);
+        if finding.exit.is_none() {
+            finding.exit = self.exit.as_ref().map(|exit| exit.text.clone());
+        }
+        self.over(Some(finding), false);
+    }
+
+    fn over(&mut self, finding: Option<Finding>, lingers: bool) {
+        self.state = State::Over;
+        self.outcome = Some(Outcome { finding, highest_id: self.highest_id, fence: self.fence, lingers });
+    }
+
+    fn is_stdio(&self) -> bool {
+        self.setup.configuration.transport == Transport::Stdio
+    }
+}
+
+impl Conn {
+    fn new(framing: Framing) -> Self {
+        Self {
+            inbox: VecDeque::new(),
+            connected: false,
+            greeted: false,
+            ended: None,
+            write_ended: false,
+            sent: Deframer::new(framing),
+            answers: BTreeMap::new(),
+        }
+    }
+
+    /// Whether a question would reach the target as one.
+    fn can_ask(&self) -> bool {
+        self.greeted && !self.write_ended && self.ended.is_none() && self.sent.rest().is_empty()
+    }
+}
+
+/// A step that cannot be carried out: a fault of the vector or of the plan, never of the target.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("{0}")]
+    Template(#[from] TemplateError),
+    #[error("{0}")]
+    Encode(#[from] wire::EncodeError),
+    #[error("hexadecimal digits: {0}")]
+    Hex(#[from] hex::FromHexError),
+    #[error("it has no frame for the codec `{0}`")]
+    NoFrame(Codec),
+    #[error("there is no connection `{0}`")]
+    NoConnection(String),
+    #[error("`{0}` is no regular expression")]
+    Regex(String),
+}
+
+fn raw_bytes(raw: &RawFrame, codec: Codec) -> Result<Vec<u8>, StepError> {
+    Ok(match raw {
+        RawFrame::Text(text) => with_codec(text, codec).into_bytes(),
+        RawFrame::Hex(digits) => hex::decode(digits)?,
+    })
+}
+
+/// Texts below the codec name it as `{codec}`.
+fn with_codec(text: &str, codec: Codec) -> String {
+    text.replace("{codec}", codec.as_str())
+}
