@@ -40,6 +40,15 @@ pub enum Event {
         configurations: Vec<PlannedConfiguration>,
         /// What the target does not claim, with how many cases that leaves out.
         not_claimed: Vec<NotClaimed>,
+        /// Every case that runs in one of them, once, in the order of the suite.
+        #[serde(default)]
+        cases: Vec<PlannedCase>,
+        /// Cases that run nowhere although the target claims their profile, by reason.
+        #[serde(default)]
+        left_out: Vec<LeftOut>,
+        /// How many cases the selection has, whatever the target claims: the denominator.
+        #[serde(default)]
+        selected: usize,
     },
     /// A case has its verdict.
     CaseFinished(CaseFinished),
@@ -86,10 +95,33 @@ pub struct PlannedConfiguration {
     pub not_applicable: usize,
 }
 
+/// A case that is going to run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedCase {
+    /// Its id.
+    pub case: String,
+    /// What it shows.
+    pub title: String,
+    /// The profile that it counts for.
+    pub profile: Profile,
+    /// The rules that it decides, the principal one first.
+    pub rules: Vec<String>,
+}
+
+/// Cases that run nowhere.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct LeftOut {
+    /// Why, as a sentence.
+    pub why: String,
+    /// How many.
+    pub cases: usize,
+}
+
 /// Something that a target does not claim.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NotClaimed {
-    /// A profile, codec, framing, transport, role, or `lacks` name.
+    /// Kind and name: `profile streaming`, `codec msgpack`, `framing newline`, `transport tcp`, `role initiator`, or an
+    /// ability of its API from `lacks`: `ability call.ext`.
     pub what: String,
     /// The target's own reason, for a `lacks`.
     pub reason: Option<String>,

@@ -7,5 +7,10 @@
 //! purpose, and meets every target as a process or a socket.
 
 pub mod event;
+pub mod exit;
+pub mod known;
 pub mod plan;
+pub mod report;
+pub mod select;
 pub mod target;
+pub mod toml_file;

@@ -1,0 +1,21 @@
+//! Reports: consumers of the event stream. A report never runs anything, and never asks anything but the events.
+
+use std::io;
+
+use crate::event::Event;
+
+mod failure;
+mod group;
+pub mod human;
+pub mod json;
+mod layout;
+pub mod progress;
+mod summary;
+
+pub(crate) use layout::{BAD, BOLD, FAINT};
+
+/// Something that is told what happens.
+pub trait Report {
+    /// Takes the next event. An error means that the report's reader is gone.
+    fn event(&mut self, event: &Event) -> io::Result<()>;
+}
