@@ -182,6 +182,8 @@ pub struct Step {
 /// | `{"$float": "1.0"}` | a float: `nan`, `inf`, or a number that is written with a fraction |
 /// | `{"$pairs": [["a", 1], ["a", 2]]}` | a map, in order, duplicate and non-string keys included |
 /// | `{"$i": 10}` | inside `repeat`: 10 plus the number of the round, from 0 |
+///
+/// Where `$repeat` and `$nest` count, a `$limit` may stand for the number.
 pub type Template = Value;
 
 /// What a received value must be. A [`Template`], in which these forms match more than one value:

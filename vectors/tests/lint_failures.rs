@@ -1,0 +1,228 @@
+//! Every lint is seen to fail: a sound vector, changed in one place, is named with that place.
+
+use duplex_vectors::{Corpus, MessageVector, Session, lint};
+use serde_json::{Value, json};
+
+fn valid() -> Value {
+    json!({
+        "$schema": "../../schema/message-vector.schema.json", "id": "request.a", "title": "a request", "rules": ["call.send"],
+        "valid": true, "message": {"type": "req", "id": 1, "method": "m", "payload": "a"}, "json": "{}", "msgpack": "80",
+        "accept": {"json": ["{ }"], "msgpack": ["de0000"]},
+    })
+}
+
+fn invalid() -> Value {
+    json!({
+        "$schema": "../../schema/message-vector.schema.json", "id": "invalid.a", "title": "a bad request",
+        "rules": ["message.method.invalid"], "valid": false, "message": {"type": "req", "id": 1, "method": 5, "payload": "a"},
+        "json": "{}", "fault": "`method` is a number", "class": "invalid", "twin": "request.a",
+    })
+}
+
+fn session(steps: &Value) -> Value {
+    json!({
+        "$schema": "../../schema/session.schema.json", "id": "call.a", "title": "a call", "rules": ["call.reply"],
+        "profile": "core", "steps": steps,
+    })
+}
+
+fn corpus(messages: &[Value], sessions: &[Value]) -> Corpus {
+    let message = |value: &Value| -> MessageVector { serde_json::from_value(value.clone()).expect("a message vector") };
+    let session = |value: &Value| -> Session { serde_json::from_value(value.clone()).expect("a session") };
+    Corpus { sessions: sessions.iter().map(session).collect(), messages: messages.iter().map(message).collect() }
+}
+
+fn problems(corpus: &Corpus) -> Vec<String> {
+    lint(corpus).iter().map(ToString::to_string).collect()
+}
+
+/// The value with these members changed; `null` takes one away.
+fn with(mut value: Value, changes: &Value) -> Value {
+    let members = value.as_object_mut().expect("a map");
+    for (name, member) in changes.as_object().expect("a map") {
+        if member.is_null() {
+            members.remove(name);
+        } else {
+            members.insert(name.clone(), member.clone());
+        }
+    }
+    value
+}
+
+/// Exactly one problem, in this file and field, that says this.
+fn one(corpus: &Corpus, place: &str, says: &str) {
+    let problems = problems(corpus);
+    assert_eq!(problems.len(), 1, "{place}: {problems:#?}");
+    assert!(problems[0].starts_with(place) && problems[0].contains(says), "{place}, {says}: {}", problems[0]);
+}
+
+fn bad_valid(field: &str, changes: &Value, says: &str) {
+    let place = format!("messages/request/a.json: `{field}`");
+    one(&corpus(&[with(valid(), changes)], &[]), &place, says);
+}
+
+fn bad_invalid(field: &str, changes: &Value, says: &str) {
+    let place = format!("messages/invalid/a.json: `{field}`");
+    one(&corpus(&[valid(), with(invalid(), changes)], &[]), &place, says);
+}
+
+fn bad_steps(field: &str, steps: &Value, says: &str) {
+    let place = format!("sessions/call/a.json: `{field}`");
+    one(&corpus(&[], &[session(steps)]), &place, says);
+}
+
+fn bad_session(field: &str, changes: &Value, says: &str) {
+    let steps = json!([{"send": {"type": "req", "id": 1, "method": "m", "payload": 1}}, {"expect": {"id": 1}}]);
+    let place = format!("sessions/call/a.json: `{field}`");
+    one(&corpus(&[], &[with(session(&steps), changes)]), &place, says);
+}
+
+#[test]
+fn sound_vectors_have_no_problem() {
+    let steps = json!([
+        {"send": {"type": "req", "id": 1, "method": "conformance.offer", "payload": {"as": "echo"}}},
+        {"expect": {"type": "rep", "id": 1, "payload": "$name"}},
+        {"send": {"type": "req", "id": 2, "method": "$name", "payload": "$nonce.a"}},
+        {"expect": {"type": "rep", "id": 2, "payload": {"$any": true}}},
+        {"connect": "b"}, {"on": "b", "fence": true},
+    ]);
+    assert_eq!(problems(&corpus(&[valid(), invalid()], &[session(&steps)])), [""; 0]);
+}
+
+#[test]
+fn heads() {
+    bad_valid("title", &json!({"title": "a request."}), "no full stop");
+    bad_valid("title", &json!({"title": "a request should have an id"}), "without `should`");
+    bad_valid("title", &json!({"title": " "}), "a title is a sentence");
+    bad_valid("rules[0]", &json!({"rules": ["no.such-rule"]}), "no chapter has the rule `no.such-rule`");
+    bad_valid("rules[1]", &json!({"rules": ["call.send", "call.send"]}), "stands there already");
+    bad_valid("rules", &json!({"rules": []}), "at least one rule");
+    bad_valid("$schema", &json!({"$schema": "x.json"}), "../../schema/message-vector.schema.json");
+    bad_session("$schema", &json!({"$schema": null}), "../../schema/session.schema.json");
+}
+
+#[test]
+fn ids_and_titles_are_unique() {
+    let other = with(valid(), &json!({"title": "another request"}));
+    one(&corpus(&[valid(), other], &[]), "messages/request/a.json: `id`", "another vector is called `request.a` too");
+    let other = with(valid(), &json!({"id": "request.b"}));
+    one(&corpus(&[valid(), other], &[]), "messages/request/b.json: `title`", "another vector has the title `a request` too");
+    one(&corpus(&[with(valid(), &json!({"id": "request.A"}))], &[]), "messages/request/A.json: `id`", "lower-case words");
+}
+
+#[test]
+fn valid_messages() {
+    bad_valid("message", &json!({"message": null}), "what its bytes mean");
+    bad_valid("fault", &json!({"fault": "none"}), "only an invalid vector has one");
+    bad_valid("class", &json!({"class": "dropped"}), "only an invalid vector has one");
+    bad_valid("twin", &json!({"twin": "request.a"}), "only an invalid vector has one");
+    bad_valid("json_hex", &json!({"json_hex": "7b7d"}), "instead of `json`");
+    bad_valid("json", &json!({"json": null, "msgpack": null, "accept": {}}), "in at least one codec");
+    bad_valid("accept.json", &json!({"json": null}), "beside a canonical one");
+    bad_valid("accept.msgpack", &json!({"msgpack": null}), "beside a canonical one");
+    bad_valid("accept.msgpack", &json!({"msgpack": "8"}), "`msgpack` is not hexadecimal");
+    bad_valid("accept.json[0]", &json!({"accept": {"json": ["{}"]}}), "the same bytes");
+    bad_valid("message.payload", &json!({"message": {"payload": "$name"}}), "message vectors have none");
+    bad_valid("message.payload.$any", &json!({"message": {"payload": {"$any": true}}}), "no meaning in a message vector");
+}
+
+#[test]
+fn invalid_messages() {
+    bad_invalid("fault", &json!({"fault": null}), "names its one fault");
+    bad_invalid("class", &json!({"class": null}), "what a receiver does");
+    bad_invalid("twin", &json!({"twin": null}), "names the valid one");
+    bad_invalid("twin", &json!({"twin": "request.b"}), "there is no message vector `request.b`");
+    bad_invalid("twin", &json!({"twin": "invalid.a"}), "is invalid itself");
+    bad_invalid("twin", &json!({"message": {"type": "req", "id": 1, "method": 5}}), "differs in 2 members (method, payload)");
+    bad_invalid("accept", &json!({"accept": {"json": ["{ }"]}}), "a vector of its own");
+    bad_invalid("message", &json!({"message": null}), "what can be decoded means something");
+    bad_invalid("message", &json!({"class": "undecodable"}), "means nothing");
+    bad_invalid("message.id", &json!({"message": {"type": "req", "method": "m", "payload": "a"}}), "the vector's id is 1");
+    bad_invalid("message.id", &json!({"class": "bad-reply"}), "a bad reply is a reply");
+}
+
+#[test]
+fn forms() {
+    let payload = |payload: Value| json!([{"send": {"type": "req", "id": 1, "method": "m", "payload": payload}}]);
+    let bad = |form: Value, says: &str| {
+        let key = form.as_object().and_then(|form| form.keys().next()).expect("a form").clone();
+        bad_steps(&format!("steps[0].send.payload.{key}"), &payload(form), says);
+    };
+    bad(json!({"$no": 1}), "there is no such form");
+    bad(json!({"$any": true}), "no meaning in what is sent");
+    bad(json!({"$bin": "0"}), "hexadecimal digits");
+    bad(json!({"$int": 5}), "an integer as a string");
+    bad(json!({"$float": "x"}), "a number as a string");
+    bad(json!({"$pairs": [["a"]]}), "a list of pairs");
+    bad(json!({"$repeat": ["a"]}), "a string and how many times");
+    bad(json!({"$nest": "3"}), "how many containers");
+    bad(json!({"$limit": {"name": "height"}}), "the `name` of a limit");
+    bad(json!({"$i": "1"}), "an integer");
+    bad(json!({"$bin": "00", "b": 1}), "a form stands alone");
+    bad_steps("steps[0].send.payload", &payload(json!("$")), "is no name");
+    let expected = |pattern: Value| json!([{"expect": pattern}]);
+    for (pattern, says) in [
+        (json!({"$any": 1}), "`true`"),
+        (json!({"$type": "text"}), "a type"),
+        (json!({"$match": 1}), "a string"),
+        (json!({"$has": 1}), "a map"),
+        (json!({"$all": []}), "a list of patterns"),
+        (json!({"$bind": ["a"]}), "a name and a pattern"),
+    ] {
+        let problems = problems(&corpus(&[], &[session(&expected(pattern.clone()))]));
+        assert!(problems.iter().any(|problem| problem.contains(says)), "{pattern}: {problems:?}");
+    }
+}
+
+#[test]
+fn names() {
+    let send = |payload: &str| json!({"send": {"type": "req", "id": 1, "method": "m", "payload": payload}});
+    let expect = json!({"expect": {"payload": "$a"}});
+    bad_steps("steps[0].expect", &json!([expect]), "`$a` stands only here");
+    bad_steps("steps[0].send", &json!([send("$a"), expect]), "before an expectation binds it");
+    let bind = json!({"expect": {"payload": {"$bind": ["a", {"$type": "string"}]}}});
+    bad_steps("steps[0].expect", &json!([bind]), "`$a` stands only here");
+}
+
+#[test]
+fn steps() {
+    let step = |message: Value| json!([{"send": message}]);
+    let control = json!({"type": "req", "method": "conformance.release", "payload": "a"});
+    bad_steps("steps[0].send.id", &step(control), "is asked with an id");
+    bad_steps("steps[0].send.id", &step(json!({"type": "req", "id": 1000, "method": "m", "payload": 1})), "1000 is over 999");
+    let round =
+        json!([{"repeat": {"times": 500, "steps": [{"send": {"type": "req", "id": {"$i": 501}, "method": "m", "payload": 1}}]}}]);
+    bad_steps("steps[0].repeat.steps[0].send.id", &round, "1000 is over 999");
+    bad_steps("steps[0].on", &json!([{"on": "b", "fence": true}]), "no step before connects `b`");
+    bad_steps("steps[1].connect", &json!([{"connect": "b"}, {"connect": "b"}]), "connected already");
+    bad_steps("steps[0].send_frame", &json!([{"send_frame": {"hex": "0"}}]), "is not hexadecimal");
+    bad_steps("steps[0].send_frame.suffix", &json!([{"send_frame": {"of": 1, "suffix": "0"}}]), "is not hexadecimal");
+    bad_steps("steps[0].send_bytes.length[0]", &json!([{"send_bytes": {"length": [{"hex": "0"}]}}]), "is not hexadecimal");
+    let stream = json!([{"expect_stream": {"type": "res", "id": 1, "items": []}}]);
+    bad_steps("steps[0].expect_stream.type", &stream, "of `req` or of `rep`");
+}
+
+#[test]
+fn where_a_session_applies() {
+    bad_session("steps", &json!({"steps": []}), "a session has steps");
+    bad_session("roles", &json!({"roles": []}), "decides nothing");
+    bad_session("transports", &json!({"transports": []}), "decides nothing");
+    bad_session("codecs", &json!({"framings": ["newline"], "codecs": ["msgpack"]}), "no codec and framing");
+    bad_session("greeting", &json!({"greeting": "manual"}), "greets by hand");
+    bad_steps("greeting", &json!([{"expect_frame": "^+"}]), "`\"greeting\": \"manual\"`");
+    let per_codec = json!([{"send_frame": {"msgpack": {"hex": "80"}}}]);
+    let session = with(session(&per_codec), &json!({"codecs": ["json"]}));
+    one(&corpus(&[], &[session]), "sessions/call/a.json: `codecs`", "no codec and framing");
+}
+
+#[test]
+fn prerequisites() {
+    bad_session("after[0]", &json!({"after": ["call.b"]}), "there is no session `call.b`");
+    bad_session("after[0]", &json!({"after": ["call.a"]}), "comes after `call.a` itself");
+    let steps = json!([{"fence": true}]);
+    let first = with(session(&steps), &json!({"after": ["call.b"]}));
+    let second = with(session(&steps), &json!({"id": "call.b", "title": "another call", "after": ["call.a"]}));
+    let problems = problems(&corpus(&[], &[first, second]));
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(problems.iter().all(|problem| problem.contains("`after[0]`")), "{problems:#?}");
+}
