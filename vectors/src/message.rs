@@ -11,6 +11,11 @@ use crate::session::{Codec, Template};
 /// One message as bytes, valid or with exactly one fault.
 ///
 /// Lives in `messages/<area>/<name>.json` and has the id `<area>.<name>`.
+///
+/// Most need no dialogue to be played to a peer, on a connection of their own: a valid request with an id calls
+/// `conformance.echo`, whose reply carries the payload and the ext; a valid request without one calls it too, and nothing
+/// comes; a valid reply answers no open call, and nothing comes; an invalid vector's `class` says what comes. The requests of
+/// the area `stream` belong into a stream, and are there to be decoded.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MessageVector {
@@ -60,6 +65,7 @@ pub struct MessageVector {
 
 impl MessageVector {
     /// The bytes in this codec: the canonical encoding first, then the others. Empty where the codec has no such form.
+    /// A frame that holds a line end cannot be sent in the framing `newline`.
     ///
     /// The error names the vector and the field whose hexadecimal digits are none.
     pub fn frames(&self, codec: Codec) -> Result<Vec<Vec<u8>>, FrameError> {
