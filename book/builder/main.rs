@@ -3,9 +3,11 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use clap::{Parser, Subcommand};
+use duplex_book::serve::{Pages, watch};
 
 /// Builds the Duplex spec book.
 #[derive(Parser)]
@@ -65,19 +67,21 @@ fn serve(root: PathBuf, out: PathBuf, port: u16) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    build(&root, &out);
     match listener.local_addr() {
         Ok(address) => eprintln!("http://{address}/"),
         Err(error) => eprintln!("error: {error}"),
     }
-    let pages = out.clone();
+    let pages = Arc::new(Pages::new(out));
+    let watched = Arc::clone(&pages);
     thread::spawn(move || {
+        let rebuild = || {
+            watched.rebuild(|out| build(&root, out));
+        };
+        rebuild();
         let sources = ["book/src", "book/theme", "book/book.toml", "vectors", "spec/schemas"].map(|path| root.join(path));
-        duplex_book::serve::watch(&sources, || {
-            build(&root, &out);
-        })
+        watch(&sources, rebuild)
     });
-    match duplex_book::serve::files(&listener, &pages) {
+    match pages.serve(&listener) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -15,15 +16,66 @@ use crate::links::decoded;
 /// How often sources are looked at.
 const POLL: Duration = Duration::from_millis(500);
 
-/// Answers requests with the files of `folder`, for ever. The error is the listener's.
-pub fn files(listener: &TcpListener, folder: &Path) -> io::Result<()> {
-    for stream in listener.incoming() {
-        let stream = stream?;
-        let folder = folder.to_owned();
-        // A reader that goes away in the middle of a page is no news.
-        thread::spawn(move || drop(answer(&stream, &folder)));
+/// The built pages. A build empties their folder, so requests wait while one runs.
+#[derive(Debug)]
+pub struct Pages {
+    folder: PathBuf,
+    building: RwLock<()>,
+}
+
+impl Pages {
+    /// The pages in this folder.
+    #[must_use]
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, building: RwLock::new(()) }
     }
-    Ok(())
+
+    /// Runs a build while no request is answered.
+    pub fn rebuild<T>(&self, build: impl FnOnce(&Path) -> T) -> T {
+        let _guard = self.building.write().unwrap_or_else(PoisonError::into_inner);
+        build(&self.folder)
+    }
+
+    /// Answers requests, for ever. The error is the listener's.
+    pub fn serve(self: &Arc<Self>, listener: &TcpListener) -> io::Result<()> {
+        for stream in listener.incoming() {
+            let stream = stream?;
+            let pages = Arc::clone(self);
+            // A reader that goes away in the middle of a page is no news.
+            thread::spawn(move || drop(pages.answer(&stream)));
+        }
+        Ok(())
+    }
+
+    fn answer(&self, mut stream: &TcpStream) -> io::Result<()> {
+        let mut lines = BufReader::new(stream).lines();
+        let request = lines.next().transpose()?.unwrap_or_default();
+        // The rest of the request is read, so that closing does not reset what the reader still has to get.
+        for line in lines {
+            if line?.is_empty() {
+                break;
+            }
+        }
+        let (status, kind, body) = match request.split(' ').collect::<Vec<_>>()[..] {
+            ["GET", target, _] => match self.page(target) {
+                Some((kind, body)) => ("200 OK", kind, body),
+                None => ("404 Not Found", "text/plain; charset=utf-8", b"There is no such page.\n".to_vec()),
+            },
+            _ => ("405 Method Not Allowed", "text/plain; charset=utf-8", b"Only GET.\n".to_vec()),
+        };
+        let length = body.len();
+        write!(
+            stream,
+            "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n"
+        )?;
+        stream.write_all(&body)
+    }
+
+    fn page(&self, target: &str) -> Option<(&'static str, Vec<u8>)> {
+        let _guard = self.building.read().unwrap_or_else(PoisonError::into_inner);
+        let path = file(&self.folder, target)?;
+        Some((kind(&path), fs::read(path).ok()?))
+    }
 }
 
 /// Calls `changed` whenever a file below one of `folders` appears, changes or goes, for ever.
@@ -51,30 +103,6 @@ fn times(folders: &[PathBuf]) -> BTreeMap<PathBuf, SystemTime> {
         }
     }
     times
-}
-
-fn answer(mut stream: &TcpStream, folder: &Path) -> io::Result<()> {
-    let mut lines = BufReader::new(stream).lines();
-    let request = lines.next().transpose()?.unwrap_or_default();
-    // The rest of the request is read, so that closing does not reset what the reader still has to get.
-    for line in lines {
-        if line?.is_empty() {
-            break;
-        }
-    }
-    let (status, kind, body) = match request.split(' ').collect::<Vec<_>>()[..] {
-        ["GET", target, _] => match file(folder, target).and_then(|path| Some((kind(&path), fs::read(path).ok()?))) {
-            Some((kind, body)) => ("200 OK", kind, body),
-            None => ("404 Not Found", "text/plain; charset=utf-8", b"There is no such page.\n".to_vec()),
-        },
-        _ => ("405 Method Not Allowed", "text/plain; charset=utf-8", b"Only GET.\n".to_vec()),
-    };
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nCache-Control: no-cache\r\nConnection: close\r\n\r\n"
-    )?;
-    stream.write_all(&body)
 }
 
 /// The file that a request's target means; nothing if it would leave the folder.
@@ -120,8 +148,8 @@ mod tests {
         fs::write(folder.path().join("index.html"), "<p>hello").expect("a file");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
-        let root = folder.path().to_owned();
-        thread::spawn(move || files(&listener, &root));
+        let pages = Arc::new(Pages::new(folder.path().to_owned()));
+        thread::spawn(move || pages.serve(&listener));
         let get = |target: &str| {
             let mut stream = TcpStream::connect(address).expect("a connection");
             write!(stream, "GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").expect("a request");
