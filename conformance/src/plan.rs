@@ -99,7 +99,10 @@ impl Case {
                     && session.applicable_framings(codec).contains(&framing)
             }
             // A hexadecimal slip is the vectors' lint's to find; the runner says so if one gets here.
-            Self::Message(vector) => vector.frames(codec).map_or(true, |frames| !frames.is_empty()),
+            Self::Message(vector) => vector.frames(codec).map_or(true, |frames| {
+                let is_line = |frame: &Vec<u8>| framing != Framing::Newline || !frame.contains(&b'\n');
+                !frames.is_empty() && frames.iter().all(is_line)
+            }),
         }
     }
 }
@@ -234,12 +237,13 @@ pub fn profile_name(profile: Profile) -> &'static str {
 }
 
 /// Whether a session can carry the message to a target and tell what became of it: any invalid one, and a valid one if it
-/// is a whole call of the echo.
+/// is a whole call of the echo. Valid ones of the area `stream` belong into a stream.
 fn is_runnable(vector: &MessageVector) -> bool {
     if vector.class.is_some() {
         return true;
     }
-    let Some(message) = vector.message.as_ref().filter(|_| vector.valid) else { return false };
+    let is_alone = vector.valid && !vector.id.starts_with("stream.");
+    let Some(message) = vector.message.as_ref().filter(|_| is_alone) else { return false };
     message["type"] == "req"
         && message.get("id").is_some_and(|id| !id.is_null() && id != 0)
         && message["method"] == "conformance.echo"

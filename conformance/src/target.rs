@@ -138,15 +138,20 @@ impl Surroundings {
         if let Some(folder) = self.shipped.as_ref().filter(|_| is_word).map(|shipped| shipped.join(named))
             && folder.join("target.toml").is_file()
         {
-            return self.from_file(&folder.join("target.toml"));
+            return self.described_by(&folder.join("target.toml"));
         }
-        let path = self.current.join(named);
+        // Taken apart and put together again, so that no `/./` stands in messages.
+        let path: PathBuf = self.current.join(named).components().collect();
         match fs::metadata(&path) {
             Ok(metadata) if metadata.is_dir() => {
                 let file = path.join("target.toml");
-                if file.is_file() { self.from_file(&file) } else { Err(TargetError::NoTargetFile { folder: named.to_owned() }) }
+                if file.is_file() {
+                    self.described_by(&file)
+                } else {
+                    Err(TargetError::NoTargetFile { folder: named.to_owned() })
+                }
             }
-            Ok(_) if path.extension().is_some_and(|extension| extension == "toml") => self.from_file(&path),
+            Ok(_) if path.extension().is_some_and(|extension| extension == "toml") => self.described_by(&path),
             Ok(_) if is_executable(&path) => {
                 let command = vec![path.to_string_lossy().into_owned()];
                 let target =
@@ -163,7 +168,7 @@ impl Surroundings {
         }
     }
 
-    fn from_file(&self, path: &Path) -> Result<Found, TargetError> {
+    fn described_by(&self, path: &Path) -> Result<Found, TargetError> {
         let file: TargetFile = toml_file::read(path)?;
         let folder = path.parent().map_or_else(|| self.current.clone(), Path::to_path_buf);
         let prepare = file
@@ -187,7 +192,7 @@ impl Surroundings {
             return Err(TargetError::NoCommand { file: file.to_path_buf(), key });
         };
         if program.contains('/') {
-            *program = folder.join(&*program).to_string_lossy().into_owned();
+            *program = folder.join(&*program).components().collect::<PathBuf>().to_string_lossy().into_owned();
         }
         Ok(words)
     }
@@ -318,7 +323,7 @@ impl TargetError {
             }
             Self::Address { .. } | Self::Scheme { .. } => "write it as `tcp://127.0.0.1:7000`".to_owned(),
             Self::File(_) => {
-                "a target.toml has command = [\"program\", \"argument\"] and may have name, prepare, prepared, known_failures, homepage"
+                "it has command = [\"program\", \"argument\"], and may have name, prepare, prepared, known_failures, homepage"
                     .to_owned()
             }
             Self::NoCommand { .. } => "write command = [\"node\", \"adapter.js\"]".to_owned(),

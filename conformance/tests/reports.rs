@@ -206,7 +206,6 @@ fn the_event_stream_is_read_back_as_it_was_written_and_fits_its_schema() {
     for event in failing() {
         report.event(&event).expect("written");
     }
-    drop(report);
     let text = String::from_utf8(out).expect("text");
     for line in text.lines() {
         let value: Value = serde_json::from_str(line).expect("one JSON value a line");

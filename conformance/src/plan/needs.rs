@@ -24,16 +24,18 @@ impl Needs {
         let mut needs = Self::default();
         needs.profiles.insert(session.profile);
         for method in session.methods() {
-            needs.profiles.extend(profile_of(&method));
+            needs.profiles.extend(profile_of(&method, session.profile));
         }
         collect(&session.steps, &mut needs);
         needs
     }
 }
 
-/// The profile that a method of the conformance service belongs to, unless it is part of every target.
-fn profile_of(method: &str) -> Option<Profile> {
+/// The profile that a method of the conformance service belongs to, unless it is part of every target. Offering a callback
+/// is part of `callbacks`; whoever calls one is a caller too.
+fn profile_of(method: &str, own: Profile) -> Option<Profile> {
     match method.strip_prefix("conformance.")? {
+        "offer" if own == Profile::Callbacks => None,
         "call" | "offer" => Some(Profile::Caller),
         "sum" | "count" | "pipe" | "take" | "fail_after" => Some(Profile::Streaming),
         "inspect" => Some(Profile::Inspect),

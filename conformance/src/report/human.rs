@@ -24,7 +24,7 @@ pub struct Options {
     pub verbose: bool,
     /// How the reader starts the harness: `cargo xtask conformance`.
     pub invocation: String,
-    /// What `--target` said.
+    /// What `--target` said, until the run says it itself.
     pub target: String,
     /// What a replay needs beside the case and its configuration, with a space before: ` --mutant call.reply.id`.
     pub replay_flags: String,
@@ -132,7 +132,12 @@ impl<W: Write> HumanReport<W> {
 impl<W: Write> Report for HumanReport<W> {
     fn event(&mut self, event: &Event) -> io::Result<()> {
         match event {
-            Event::RunStarted { .. } | Event::Progress { .. } => Ok(()),
+            Event::RunStarted { target, .. } => {
+                // A saved run is about the target that it says, whatever this command line says.
+                self.options.target.clone_from(target);
+                Ok(())
+            }
+            Event::Progress { .. } => Ok(()),
             Event::TargetDescribed { description } => self.described(description),
             Event::Planned { .. } => self.planned(event),
             Event::CaseFinished(finished) => self.finished(finished),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use anstyle::Style;
 use duplex_vectors::Profile;
 
 use crate::event::{
@@ -42,6 +43,9 @@ struct Counts {
     blocked: usize,
     faults: usize,
 }
+
+/// One column of the table.
+type Pick = fn(&Counts) -> usize;
 
 impl Counts {
     fn add(&mut self, finished: &CaseFinished) {
@@ -115,8 +119,8 @@ impl Summary {
     }
 
     fn table(&self, text: &mut String) {
-        let shows = |pick: fn(&Counts) -> usize| self.configurations.iter().any(|(_, counts)| pick(counts) > 0);
-        let columns: [(&str, fn(&Counts) -> usize, anstyle::Style); 5] = [
+        let shows = |pick: Pick| self.configurations.iter().any(|(_, counts)| pick(counts) > 0);
+        let columns: [(&str, Pick, Style); 5] = [
             ("failed", |counts| counts.failed, BAD),
             ("warned", |counts| counts.warned, CARE),
             ("known", |counts| counts.known, CARE),
