@@ -47,11 +47,13 @@ fn rule_index(path: &str, sources: &Sources<'_>) -> String {
 }
 
 fn index_entry(path: &str, rule: &Rule, sources: &Sources<'_>) -> String {
-    let Rule { id, level, text, .. } = rule;
+    let Rule { id, level, text, untestable, .. } = rule;
     let class = level.to_string().to_lowercase();
     let to = relative(path, &rule.chapter);
     let vectors = vector_links(path, id, sources);
-    let decided = if vectors.is_empty() {
+    let decided = if let Some(reason) = untestable {
+        format!("<p class=\"undecided\">untestable: {reason}</p>\n")
+    } else if vectors.is_empty() {
         "<p class=\"undecided\">no vector</p>\n".to_owned()
     } else {
         format!("<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len()), vectors.join(" · "))

@@ -45,12 +45,9 @@ pub(crate) fn chapter(path: &str, markdown: &str, sources: &Sources<'_>, problem
     let mut out = String::with_capacity(markdown.len() * 2);
     let mut fence: Option<&str> = None;
     let mut in_rule: Option<&str> = None;
-    let mut above = "";
     for (index, line) in markdown.lines().enumerate() {
         let place = || format!("book/src/{path}:{}", index + 1);
         let start = line.trim_start();
-        let after_text = !above.trim().is_empty();
-        above = line;
         if let Some(mark) = fence {
             if start.starts_with(mark) {
                 fence = None;
@@ -69,10 +66,6 @@ pub(crate) fn chapter(path: &str, markdown: &str, sources: &Sources<'_>, problem
             }
             push_line(&mut out, line);
         } else if let Some(id) = line.trim_end().strip_prefix("r[").and_then(|rest| rest.strip_suffix(']')) {
-            if after_text {
-                problems
-                    .push(Problem::new(place(), format!("rule `{id}` starts inside a paragraph: leave a line empty above it")));
-            }
             out.push_str(&rule_head(id, sources));
             in_rule = Some(id);
         } else if let Some(name) = start.strip_prefix("<!-- generated:").and_then(|rest| rest.trim_end().strip_suffix("-->")) {
@@ -83,6 +76,8 @@ pub(crate) fn chapter(path: &str, markdown: &str, sources: &Sources<'_>, problem
                     format!("nothing generated is called `{}`: there are {}", name.trim(), generate::NAMES.join(", ")),
                 )),
             }
+        } else if let Some(reason) = line.strip_prefix("Untestable:").filter(|_| in_rule.is_some()) {
+            push_line(&mut out, &format!("\n*Untestable:*{reason}"));
         } else {
             push_line(&mut out, &rule_links(path, line, sources, |what| problems.push(Problem::new(place(), what))));
         }

@@ -99,7 +99,7 @@ fn a_requirement_without_an_id_fails() {
 #[test]
 fn a_rule_inside_a_paragraph_fails() {
     let what = failure("# One\n\nr[a.b]\nA peer MUST hold.\nr[a.c]\nA peer MUST stay.\n", "# Two\n");
-    assert!(what.contains("book/src/one.md:5: rule `a.c` starts inside a paragraph"), "{what}");
+    assert!(what.contains("book/src/one.md:5: `r[a.c]` starts inside a paragraph"), "{what}");
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub struct Rule {
     pub chapter: String,
     /// Where it stands in the built book: `<chapter>.html#r-<id>`.
     pub anchor: String,
+    /// Why no check can decide it, where none can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub untestable: Option<String>,
 }
 
 /// How binding a rule is (RFC 2119, RFC 8174).
@@ -115,11 +118,19 @@ impl std::error::Error for RuleError {}
 ///
 /// A rule is a line `r[<id>]` outside code fences and the paragraph below it, which holds exactly one level of keyword.
 /// A paragraph with a MUST or SHOULD that stands under no rule is an error, as are a malformed id, a rule without a
-/// paragraph and a rule without a keyword. `api.` rules are advice about a library's surface; they are rules like others.
+/// paragraph and a rule without a keyword. A last line that begins with `Untestable: ` is no part of the sentence: it says
+/// why no check can decide the rule. `api.` rules are advice about a library's surface and are never scored.
 pub fn parse_chapter(chapter: &str, markdown: &str) -> Result<Vec<Rule>, RuleError> {
     let mut rules = Vec::new();
     for paragraph in paragraphs(markdown) {
         let place = || format!("{chapter}:{}", paragraph.line);
+        if let Some((offset, inner)) = paragraph.text.lines().enumerate().skip(1).find(|(_, line)| line.starts_with("r[")) {
+            let place = format!("{chapter}:{}", paragraph.line + offset);
+            return Err(RuleError::new(
+                &place,
+                format!("`{}` starts inside a paragraph: leave a line empty above it", inner.trim_end()),
+            ));
+        }
         let (first, rest) = paragraph.text.split_once('\n').unwrap_or((&paragraph.text, ""));
         let Some(id) = first.trim_end().strip_prefix("r[").and_then(|id| id.strip_suffix(']')) else {
             if let Some(keyword) = keyword(&paragraph.text) {
@@ -133,7 +144,14 @@ pub fn parse_chapter(chapter: &str, markdown: &str) -> Result<Vec<Rule>, RuleErr
         if !is_id(id) {
             return Err(RuleError::new(&place(), format!("`{id}` is no rule id: lower-case words, joined by dots and dashes")));
         }
-        let text = rest.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (sentence, reason) = match rest.split_once(UNTESTABLE) {
+            Some((sentence, reason)) => (sentence, Some(one_line(reason))),
+            None => (rest, None),
+        };
+        if reason.as_deref() == Some("") {
+            return Err(RuleError::new(&place(), format!("rule `{id}` is untestable without a reason")));
+        }
+        let text = one_line(sentence);
         if text.is_empty() {
             return Err(RuleError::new(&place(), format!("rule `{id}` has no sentence: it stands on the lines right below")));
         }
@@ -144,9 +162,17 @@ pub fn parse_chapter(chapter: &str, markdown: &str) -> Result<Vec<Rule>, RuleErr
             level,
             text,
             chapter: chapter.to_owned(),
+            untestable: reason,
         });
     }
     Ok(rules)
+}
+
+/// What separates a rule's sentence from the reason why nothing can check it.
+const UNTESTABLE: &str = "\nUntestable:";
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The chapters that `SUMMARY.md` lists, in its order.

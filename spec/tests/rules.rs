@@ -56,6 +56,22 @@ fn a_rule_without_a_keyword_is_an_error() {
 }
 
 #[test]
+fn a_rule_inside_a_paragraph_is_an_error() {
+    let what = "calls.md:3: `r[call.reply.id]` starts inside a paragraph: leave a line empty above it";
+    assert_eq!(error("r[call.reply]\nIt MUST reply.\nr[call.reply.id]\nIt MUST carry the id.\n"), what);
+    assert_eq!(error("It replies.\nThat is all.\nr[call.reply.id]\nIt MUST carry the id.\n"), what);
+}
+
+#[test]
+fn a_rule_may_say_why_nothing_can_check_it() {
+    let text = "r[call.reply]\nIt MUST reply.\nUntestable: nobody\nis there to see it.\n";
+    let rules = rule::parse_chapter("calls.md", text).expect("the chapter is right");
+    assert_eq!(rules[0].text, "It MUST reply.");
+    assert_eq!(rules[0].untestable.as_deref(), Some("nobody is there to see it."));
+    assert!(error("r[call.reply]\nIt MUST reply.\nUntestable:\n").contains("untestable without a reason"));
+}
+
+#[test]
 fn an_id_that_stands_twice_is_an_error() {
     let mut rules = rule::parse_chapter("calls.md", "r[call.reply]\nIt MUST reply.\n").expect("the chapter is right");
     rules.extend(rule::parse_chapter("errors.md", "r[call.reply]\nIt MUST fail.\n").expect("the chapter is right"));

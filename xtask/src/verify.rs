@@ -49,7 +49,7 @@ fn parts() -> Vec<Part> {
         part(
             "golden",
             "golden bytes, confirmed by encoders that are not ours",
-            vec![Step::new("python3").args(["vectors/confirm.py"])],
+            vec![Step::new("python3").args(["vectors/confirm.py", "--install"])],
         ),
         target("reference"),
         target("python"),
