@@ -40,6 +40,8 @@ pub struct Pace {
     pub limit: u64,
     /// Silence after which it asks whether the target lives. Nothing: only after the limit.
     pub silence: Option<u64>,
+    /// For the end of a connection whose other side has ended.
+    pub drain: u64,
 }
 
 /// How the first connection comes, and what becomes of it.
@@ -47,6 +49,8 @@ pub struct Pace {
 pub enum Connection {
     /// Opened for the session, and ended with it.
     Own,
+    /// Opened for the session, and kept for the next one.
+    First,
     /// Open and greeted already, and kept for the next session.
     Chained,
 }
@@ -228,7 +232,7 @@ impl<'a> Machine<'a> {
             setup,
         };
         match machine.setup.connection {
-            Connection::Own => machine.connect(FIRST),
+            Connection::Own | Connection::First => machine.connect(FIRST),
             Connection::Chained => {
                 let mut conn = Conn::new(machine.setup.configuration.framing);
                 conn.connected = true;
@@ -251,7 +255,8 @@ impl<'a> Machine<'a> {
         let limit = self.setup.pace.limit;
         match &self.state {
             State::Ready | State::Over => None,
-            State::Connecting { since, .. } | State::Greeting { since, .. } | State::Draining { since } => Some(since + limit),
+            State::Connecting { since, .. } | State::Greeting { since, .. } => Some(since + limit),
+            State::Draining { since } => Some(since + self.setup.pace.drain),
             State::Exiting { since, after } => Some(since + after.patience(limit)),
             State::Expecting(expect) => Some(self.expect_deadline(expect)),
             State::Asking(control) => Some(control.deadline(limit)),
@@ -301,6 +306,12 @@ impl<'a> Machine<'a> {
             Input::Late => self.late(),
         }
         self.advance();
+    }
+
+    /// What the session's names stand for.
+    #[must_use]
+    pub fn bindings(&self) -> &Bindings {
+        &self.scope.bindings
     }
 
     /// Every message that the target sent, with its connection, for standing checks.

@@ -161,7 +161,7 @@ impl Machine<'_> {
 
     /// The steps are done: ends the session, in which nothing more may come.
     pub(super) fn end(&mut self) {
-        if self.setup.connection == Connection::Chained {
+        if self.setup.connection != Connection::Own {
             // The last block ended the steps; the fence's answer brings us here again.
             self.end_chained();
             return;

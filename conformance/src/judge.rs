@@ -1,0 +1,156 @@
+//! From a finding to a verdict, and to what usually causes it. Pure.
+
+use duplex_spec::Level;
+use duplex_vectors::{Codec, Framing};
+
+use crate::event::{By, Configuration, Exchange, Finding, FindingKind, Verdict, What};
+
+/// The verdict of a case that ended with this finding: the level of the rule that does not hold decides.
+#[must_use]
+pub fn verdict(finding: Option<&Finding>) -> Verdict {
+    let Some(finding) = finding else { return Verdict::Pass };
+    match finding.kind {
+        FindingKind::Harness => Verdict::HarnessFault,
+        FindingKind::Blocked => Verdict::Blocked,
+        // However lenient the rule, a dead or deaf process is none.
+        FindingKind::Crash | FindingKind::Hang | FindingKind::Flood => Verdict::Fail,
+        _ => match duplex_spec::registry().rule(&finding.rule).map(|rule| rule.level) {
+            Some(Level::Should | Level::May) => Verdict::Warn,
+            Some(Level::Must) | None => Verdict::Fail,
+        },
+    }
+}
+
+/// A bare finding, without a dialogue.
+#[must_use]
+pub fn finding(kind: FindingKind, rule: &str, summary: impl Into<String>) -> Finding {
+    Finding {
+        kind,
+        rule: rule.to_owned(),
+        summary: summary.into(),
+        expected: Vec::new(),
+        actual: None,
+        likely_cause: None,
+        dialogue: Vec::new(),
+        divergence: None,
+        exit: None,
+        stderr: Vec::new(),
+    }
+}
+
+/// What usually causes this, if it is known.
+#[must_use]
+pub fn likely_cause(finding: &Finding, configuration: Configuration) -> Option<String> {
+    if finding.exit.as_deref() == Some("exit status 89") {
+        return Some("Status 89 says that the target does not implement this configuration, which its description claims.".into());
+    }
+    if finding.kind == FindingKind::Garbage
+        && let Some(bytes) = first_bytes(finding)
+    {
+        return garbage_cause(&bytes, configuration);
+    }
+    if let Some(line) = finding.stderr.iter().rev().find(|line| is_error_line(line))
+        && matches!(finding.kind, FindingKind::Crash | FindingKind::Closed | FindingKind::Unanswered | FindingKind::Hang)
+    {
+        return Some(format!("The target says: {}", line.trim()));
+    }
+    message_cause(finding)
+}
+
+/// The bytes of the target at the divergence.
+fn first_bytes(finding: &Finding) -> Option<Vec<u8>> {
+    let at = finding.divergence?;
+    let exchange: &Exchange = finding.dialogue.get(at).filter(|exchange| exchange.by == By::Target)?;
+    match &exchange.what {
+        What::Frame { hex: digits, .. } | What::Bytes { hex: digits, .. } => hex::decode(digits).ok(),
+        _ => None,
+    }
+}
+
+fn garbage_cause(bytes: &[u8], configuration: Configuration) -> Option<String> {
+    let is_text = |bytes: &[u8]| bytes.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace());
+    let head = bytes.first_chunk::<4>();
+    match configuration.framing {
+        Framing::Length => {
+            if matches!(bytes.first(), Some(b'{' | b'+')) || bytes.starts_with(b"SIMPLEX/") {
+                return Some("The frame has no length prefix; it looks like newline framing.".into());
+            }
+            if !bytes.is_empty() && is_text(&bytes[..bytes.len().min(4)]) {
+                return Some("Text on stdout where frames are due: logs belong on stderr.".into());
+            }
+            if head.is_some_and(|head| u32::from_le_bytes(*head) < 1 << 21) {
+                return Some("The length prefix is little-endian; it has to be big-endian.".into());
+            }
+        }
+        Framing::Newline => {
+            if head.is_some_and(|head| u32::from_be_bytes(*head) < 1 << 21) {
+                return Some("The frame starts with a length; it looks like length framing.".into());
+            }
+        }
+    }
+    match configuration.codec {
+        Codec::Json if matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)) => Some("The frame looks like MessagePack.".into()),
+        Codec::Msgpack if matches!(bytes.first(), Some(b'{')) => Some("The frame looks like JSON.".into()),
+        _ if !bytes.is_empty() && is_text(bytes) && bytes[0] != b'{' => {
+            Some("Text on stdout where frames are due: logs belong on stderr.".into())
+        }
+        _ => None,
+    }
+}
+
+fn message_cause(finding: &Finding) -> Option<String> {
+    let at = finding.divergence?;
+    let What::Frame { message: Some(message), .. } = &finding.dialogue.get(at)?.what else { return None };
+    let is_reply = message.get("type").is_some_and(|kind| kind == "rep");
+    let id = message.get("id");
+    if is_reply && id.is_none_or(serde_json::Value::is_null) {
+        return Some("A reply without an id: a notification was answered, or the id was not copied from the request.".into());
+    }
+    if is_reply && id.is_some_and(serde_json::Value::is_string) {
+        return Some("The id came back as a string; it is a number.".into());
+    }
+    if is_reply && let Some(id) = id && !was_asked(finding, at, id) {
+        return Some("No call with this id is open: the id of the request was not copied.".into());
+    }
+    if is_reply && message.get("payload").is_none() && message.get("error").is_none() {
+        return Some("The reply has neither payload nor error: was a null payload left out?".into());
+    }
+    None
+}
+
+fn was_asked(finding: &Finding, at: usize, id: &serde_json::Value) -> bool {
+    finding.dialogue[..at].iter().filter(|exchange| exchange.by == By::Tester).any(|exchange| match &exchange.what {
+        What::Frame { message: Some(message), .. } => message.get("id") == Some(id),
+        // What went out below the framing may hold any id.
+        What::Bytes { .. } | What::Frame { message: None, .. } => exchange.step.is_some(),
+        _ => false,
+    })
+}
+
+fn is_error_line(line: &str) -> bool {
+    let has = |word| line.contains(word);
+    has("Error") || has("error:") || has("panic") || has("Exception") || has("fatal")
+}
+
+#[cfg(test)]
+mod tests {
+    use duplex_vectors::{Role, Transport};
+
+    use super::*;
+
+    #[test]
+    fn bytes_that_are_no_frames_have_known_causes() {
+        for (framing, codec, bytes, cause) in [
+            (Framing::Length, Codec::Json, &b"listening on"[..], "Text on stdout"),
+            (Framing::Length, Codec::Json, b"{\"type\":", "newline framing"),
+            (Framing::Length, Codec::Json, b"+OK\n", "newline framing"),
+            (Framing::Length, Codec::Json, &[3, 0, 0, 0, b'+', b'O', b'K'], "little-endian"),
+            (Framing::Newline, Codec::Json, &[0, 0, 0, 3, b'+', b'O', b'K'], "length framing"),
+            (Framing::Newline, Codec::Json, b"ready", "Text on stdout"),
+            (Framing::Length, Codec::Json, &[0x82, 0xa4, 0x74, 0x79], "MessagePack"),
+        ] {
+            let configuration = Configuration { transport: Transport::Stdio, role: Role::Acceptor, framing, codec };
+            assert!(garbage_cause(bytes, configuration).is_some_and(|text| text.contains(cause)), "{bytes:?}: {cause}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! Standing checks: every frame that a target sends, in whatever session, keeps the rules for senders.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use duplex_vectors::Codec;
+
+use crate::event::{By, CaseFinished, Configuration, Exchange, Finding, FindingKind, What};
+use crate::judge;
+use crate::schema::Emitted;
+use crate::wire::{self, Value, hex_cut, plain_json};
+
+/// The rule of ids that the target gives its own calls. No schema of one message can say it.
+const ID_UNIQUE: &str = "call.id.unique";
+
+/// What was seen in one configuration.
+#[derive(Debug)]
+pub struct Observations {
+    codec: Codec,
+    emitted: Emitted,
+    tallies: BTreeMap<String, Tally>,
+    /// Ids of the target's own calls by connection, with whether the arguments are still open.
+    ids: BTreeMap<String, BTreeMap<i128, bool>>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    frames: usize,
+    wrong: usize,
+    first: Option<(String, String, Exchange)>,
+}
+
+impl Observations {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(codec: Codec) -> Self {
+        Self { codec, emitted: Emitted::default(), tallies: BTreeMap::new(), ids: BTreeMap::new() }
+    }
+
+    /// Takes the frames that a target sent in a case. `worker` tells apart connections that have the same name.
+    pub fn add<'f>(&mut self, case: &str, worker: &str, frames: impl IntoIterator<Item = (&'f str, &'f [u8])>) {
+        for (connection, frame) in frames {
+            if let Ok(message) = wire::decode(self.codec, frame) {
+                self.add_message(case, &format!("{worker}/{connection}"), connection, frame, &message);
+            }
+        }
+    }
+
+    /// Forgets the ids of connections that are gone.
+    pub fn forget(&mut self, worker: &str) {
+        self.ids.retain(|connection, _| !connection.starts_with(&format!("{worker}/")));
+    }
+
+    fn add_message(&mut self, case: &str, key: &str, connection: &str, frame: &[u8], message: &Value) {
+        let kind = message.member("type").and_then(Value::as_str);
+        let mut about = BTreeSet::new();
+        for scope in self.emitted.scopes() {
+            let is_kind = scope.kind.is_none() || scope.kind.as_deref() == kind;
+            let has_member = scope.member.as_ref().is_none_or(|name| message.member(name).is_some());
+            if is_kind && has_member {
+                about.insert(scope.rule.clone());
+            }
+        }
+        let mut broken: BTreeMap<String, String> =
+            self.emitted.violations(message).into_iter().map(|violation| (violation.rule, violation.what)).collect();
+        if kind == Some("req")
+            && let Some(id) = message.member("id").and_then(Value::as_int)
+        {
+            let more = message.member("more") == Some(&Value::Bool(true));
+            let before = self.ids.entry(key.to_owned()).or_default().insert(id, more);
+            about.insert(ID_UNIQUE.to_owned());
+            if before == Some(false) {
+                broken.insert(ID_UNIQUE.to_owned(), format!("id {id} was used for an earlier call on this connection"));
+            }
+        }
+        about.extend(broken.keys().cloned());
+        for rule in about {
+            let what = broken.remove(&rule);
+            let tally = self.tallies.entry(rule).or_default();
+            tally.frames += 1;
+            if let Some(what) = what {
+                tally.wrong += 1;
+                tally.first.get_or_insert_with(|| (case.to_owned(), what, exchange(connection, frame, message)));
+            }
+        }
+    }
+
+    /// One case for each rule that some frame was about.
+    #[must_use]
+    pub fn cases(&self, configuration: Configuration) -> Vec<CaseFinished> {
+        self.tallies
+            .iter()
+            .filter(|(rule, _)| duplex_spec::registry().rule(rule).is_some())
+            .map(|(rule, tally)| {
+                let finding = tally.first.as_ref().map(|(case, what, exchange)| Finding {
+                    summary: format!("{} of {} frames break the rule; the first is in `{case}`: {what}.", tally.wrong, tally.frames),
+                    actual: Some(shown(exchange)),
+                    dialogue: vec![exchange.clone()],
+                    divergence: Some(0),
+                    ..judge::finding(FindingKind::Schema, rule, "")
+                });
+                CaseFinished {
+                    case: format!("observe:{rule}"),
+                    title: "every frame that the target sends keeps this rule".to_owned(),
+                    rules: vec![rule.clone()],
+                    configuration: Some(configuration),
+                    verdict: judge::verdict(finding.as_ref()),
+                    known: None,
+                    finding,
+                    duration_ms: 0,
+                }
+            })
+            .collect()
+    }
+}
+
+fn exchange(connection: &str, frame: &[u8], message: &Value) -> Exchange {
+    let message = plain_json(message);
+    let shown: String = message.to_string().chars().take(2000).collect();
+    Exchange {
+        connection: connection.to_owned(),
+        by: By::Target,
+        what: What::Frame { hex: hex_cut(frame), length: frame.len(), shown, message: Some(message).filter(|_| frame.len() <= 4096) },
+        step: None,
+        at_ms: 0,
+    }
+}
+
+fn shown(exchange: &Exchange) -> String {
+    match &exchange.what {
+        What::Frame { shown, .. } => shown.clone(),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use duplex_vectors::{Framing, Role, Transport};
+
+    use super::*;
+    use crate::event::Verdict;
+
+    #[test]
+    fn a_rule_is_judged_by_every_frame_that_it_is_about() {
+        let mut seen = Observations::new(Codec::Json);
+        let frames = [
+            r#"{"type":"rep","id":1,"payload":1}"#,
+            r#"{"type":"rep","id":2}"#,
+            r#"{"type":"req","id":1,"method":"m","payload":1,"more":true}"#,
+            r#"{"type":"req","id":1,"method":"m","payload":1}"#,
+            r#"{"type":"req","id":1,"method":"m","payload":1}"#,
+        ];
+        seen.add("some.case", "w", frames.iter().map(|frame| ("a", frame.as_bytes())));
+        let configuration =
+            Configuration { transport: Transport::Tcp, role: Role::Acceptor, framing: Framing::Length, codec: Codec::Json };
+        let verdicts: BTreeMap<String, Verdict> =
+            seen.cases(configuration).into_iter().map(|case| (case.case, case.verdict)).collect();
+        assert_eq!(verdicts["observe:message.payload.present"], Verdict::Fail);
+        assert_eq!(verdicts["observe:call.id.unique"], Verdict::Fail);
+        assert_eq!(verdicts["observe:message.id.form"], Verdict::Pass);
+        assert!(!verdicts.contains_key("observe:message.ext.form"));
+    }
+}

@@ -1,0 +1,158 @@
+//! Executing a plan: processes, connections, who runs beside whom, and what runs again alone.
+//!
+//! What a session means is the machine's business, what a finding means the judge's. A run always ends, and nothing that it
+//! started outlives the future that it is.
+
+mod describe;
+mod message;
+pub(crate) mod peer;
+mod schedule;
+mod session;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duplex_vectors::{Action, Session};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+pub use describe::{StartFailure, describe};
+pub(crate) use message::own;
+pub(crate) use worker::{Alone, run_alone};
+
+use crate::event::{CaseFinished, Description, Event, Finding, FindingKind};
+use crate::judge;
+use crate::mutant::Mutant;
+use crate::plan::{ConfigurationPlan, Plan};
+use crate::target::Target;
+
+use schedule::Schedule;
+use worker::{Shared, Worker};
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How many processes of the target run at once.
+    pub jobs: usize,
+    /// How long to wait for anything that is due.
+    pub timeout: Duration,
+    /// A process for each session.
+    pub isolate: bool,
+    /// A fault to put between the two sides.
+    pub mutant: Option<Mutant>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { jobs: 2, timeout: Duration::from_secs(5), isolate: false, mutant: None }
+    }
+}
+
+/// Runs every case of a plan and emits one [`Event::CaseFinished`] for each, in the order of the plan, and one for each
+/// standing check. Dropping the future ends the run, and every process that it started.
+pub async fn run(target: &Target, description: &Description, plan: &Plan, options: &RunOptions, sink: &mut dyn FnMut(Event)) {
+    for configuration in plan.configurations.iter().filter(|one| !one.cases.is_empty()) {
+        run_configuration(target, description, configuration, options, sink).await;
+    }
+}
+
+async fn run_configuration(
+    target: &Target,
+    description: &Description,
+    plan: &ConfigurationPlan,
+    options: &RunOptions,
+    sink: &mut dyn FnMut(Event),
+) {
+    let configuration = plan.configuration;
+    sink(Event::Progress { doing: format!("running {} cases on {configuration}", plan.cases.len()) });
+    let shared = Arc::new(Shared::new(target, description, configuration, options));
+    let smoke = smoke();
+    let Alone { finding, duration, .. } = run_alone(&shared, &smoke, true).await;
+    let is_dead = finding.is_some();
+    sink(Event::CaseFinished(CaseFinished {
+        case: smoke.id.clone(),
+        title: smoke.title.clone(),
+        rules: smoke.rules.clone(),
+        configuration: Some(configuration),
+        verdict: judge::verdict(finding.as_ref()),
+        known: None,
+        finding,
+        duration_ms: milliseconds(duration),
+    }));
+    if is_dead {
+        for case in &plan.cases {
+            let why = "The target does not come up in this configuration: `target:smoke` failed.";
+            sink(Event::CaseFinished(finished(case, configuration, Some(blocked(case.rules(), why)), Duration::ZERO)));
+        }
+        return;
+    }
+    let (schedule, mut results) = Schedule::new(&plan.cases);
+    let schedule = Arc::new(schedule);
+    let mut workers = JoinSet::new();
+    for number in 0..options.jobs.max(1).min(plan.cases.len()) {
+        let worker = Worker::new(Arc::clone(&shared), number);
+        workers.spawn(worker.work(Arc::clone(&schedule)));
+    }
+    drop(schedule);
+    // In the order of the plan, however the workers finish.
+    let mut early: Vec<Option<CaseFinished>> = vec![None; plan.cases.len()];
+    let mut next = 0;
+    while let Some((index, result)) = results.recv().await {
+        early[index] = Some(result);
+        while let Some(result) = early.get_mut(next).and_then(Option::take) {
+            sink(Event::CaseFinished(result));
+            next += 1;
+        }
+    }
+    while workers.join_next().await.is_some() {}
+    // A worker that panicked takes its case with it: the harness's fault, and the run goes on.
+    for (index, result) in early.into_iter().enumerate().skip(next) {
+        let lost = || judge::finding(FindingKind::Harness, &plan.cases[index].rules()[0], "The harness failed while it ran this case.");
+        sink(Event::CaseFinished(result.unwrap_or_else(|| finished(&plan.cases[index], configuration, Some(lost()), Duration::ZERO))));
+    }
+    for observed in shared.observed() {
+        sink(Event::CaseFinished(observed));
+    }
+}
+
+/// Greeting, description and echo: what everything else builds on.
+fn smoke() -> Session {
+    own(
+        "target:smoke",
+        "the target greets, describes itself and echoes",
+        &["target.describe"],
+        vec![
+            Action::Send(json!({"type": "req", "id": 1, "method": "conformance.describe", "payload": null})),
+            Action::Expect(json!({"type": "rep", "id": 1, "payload": {"$has": {"contract": 1}}})),
+            Action::Send(json!({"type": "req", "id": 2, "method": "conformance.echo", "payload": "$nonce"})),
+            Action::Expect(json!({"type": "rep", "id": 2, "payload": "$nonce"})),
+        ],
+    )
+}
+
+fn blocked(rules: &[String], why: &str) -> Finding {
+    judge::finding(FindingKind::Blocked, rules.first().map_or("", String::as_str), why)
+}
+
+fn finished(
+    case: &crate::plan::Case,
+    configuration: crate::event::Configuration,
+    finding: Option<Finding>,
+    duration: Duration,
+) -> CaseFinished {
+    CaseFinished {
+        case: case.id(),
+        title: case.title().to_owned(),
+        rules: case.rules().to_vec(),
+        configuration: Some(configuration),
+        verdict: judge::verdict(finding.as_ref()),
+        known: None,
+        finding,
+        duration_ms: milliseconds(duration),
+    }
+}
+
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,156 @@
+//! Finding out who a target is: the first configuration in which it answers `conformance.describe`.
+
+use duplex_vectors::{Action, Codec, Framing, Role, Transport};
+use serde_json::json;
+
+use super::worker::{Shared, run_alone};
+use super::{RunOptions, own};
+use crate::event::{Configuration, Description, Finding, FindingKind};
+use crate::target::{Target, TargetKind};
+use crate::wire::plain_json;
+
+/// Silent configurations after which no other is tried: each costs the whole time limit.
+const SILENT: usize = 2;
+
+/// Why there is nothing to test.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartFailure {
+    /// The program cannot be started: it is missing, or no program.
+    #[error("{0}")]
+    NoProgram(String),
+    /// It says of every configuration that it does not implement it.
+    #[error("{0} exits with status 89 in every configuration: it implements none")]
+    NothingImplemented(String),
+    /// It answers `conformance.describe`, but with no description.
+    #[error("{target} answers `conformance.describe` in {configuration}, but its description cannot be used: {why}")]
+    Description {
+        /// The target.
+        target: String,
+        /// Where it answered.
+        configuration: Configuration,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// It ran, and did not answer.
+    #[error("{target} does not answer `conformance.describe`; it was tried in {} configuration(s):{}", .attempts.len(), list(.attempts))]
+    NoAnswer {
+        /// The target.
+        target: String,
+        /// Where it was tried, with what happened there.
+        attempts: Vec<Attempt>,
+    },
+}
+
+/// A configuration that was tried in vain.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The configuration.
+    pub configuration: Configuration,
+    /// What happened.
+    pub finding: Finding,
+}
+
+fn list(attempts: &[Attempt]) -> String {
+    let mut text = String::new();
+    for attempt in attempts {
+        let finding = &attempt.finding;
+        text.push_str(&format!("\n  {}: {}", attempt.configuration, finding.summary));
+        if let Some(actual) = &finding.actual {
+            text.push_str(&format!(" It sent: {}", actual.chars().take(200).collect::<String>()));
+        }
+        if let Some(cause) = &finding.likely_cause {
+            text.push_str(&format!(" {cause}"));
+        }
+        for line in finding.stderr.iter().rev().take(5).rev() {
+            text.push_str(&format!("\n    stderr: {line}"));
+        }
+    }
+    text
+}
+
+/// Asks a target what it claims, in one configuration after the other until one answers.
+pub async fn describe(target: &Target, options: &RunOptions) -> Result<(Description, Configuration), StartFailure> {
+    let session = own(
+        "target:describe",
+        "the target describes itself",
+        &["target.describe"],
+        vec![
+            Action::Send(json!({"type": "req", "id": 1, "method": "conformance.describe", "payload": null})),
+            Action::Expect(json!({"type": "rep", "id": 1, "payload": "$description"})),
+        ],
+    );
+    let options = RunOptions { mutant: None, ..options.clone() };
+    let mut attempts = Vec::new();
+    let mut silent = 0;
+    let mut answered = 0;
+    for configuration in candidates(target) {
+        let shared = Shared::new(target, &nobody(), configuration, &options);
+        let alone = run_alone(&shared, &session, true).await;
+        // An end that is not as it must be is for the run to tell.
+        if let Some(value) = alone.bindings.get("description") {
+            let description: Result<Description, _> = serde_json::from_value(plain_json(value));
+            return match description {
+                Ok(description) if description.contract == 1 => Ok((description, configuration)),
+                Ok(other) => Err(unusable(target, configuration, format!("its contract is {}, not 1", other.contract))),
+                Err(error) => Err(unusable(target, configuration, error.to_string())),
+            };
+        }
+        let Some(finding) = alone.finding else { continue };
+        if finding.kind == FindingKind::NotStarted && finding.exit.is_none() && finding.summary.contains("cannot be started") {
+            return Err(StartFailure::NoProgram(finding.summary));
+        }
+        if finding.exit.as_deref() == Some("exit status 89") {
+            continue;
+        }
+        silent += usize::from(matches!(finding.kind, FindingKind::Hang | FindingKind::Unanswered | FindingKind::NotStarted) && finding.exit.is_none());
+        // One that ends at once everywhere, or says the same everywhere, is understood.
+        answered += 1;
+        attempts.push(Attempt { configuration, finding });
+        if silent >= SILENT || answered >= 6 {
+            break;
+        }
+    }
+    if attempts.is_empty() {
+        return Err(StartFailure::NothingImplemented(target.name.clone()));
+    }
+    Err(StartFailure::NoAnswer { target: target.name.clone(), attempts })
+}
+
+fn unusable(target: &Target, configuration: Configuration, why: String) -> StartFailure {
+    StartFailure::Description { target: target.name.clone(), configuration, why }
+}
+
+/// Configurations in the order in which they are likely.
+fn candidates(target: &Target) -> Vec<Configuration> {
+    let is_address = matches!(target.kind, TargetKind::Address(_));
+    let mut all = Vec::new();
+    for (framing, codec) in [(Framing::Length, Codec::Json), (Framing::Newline, Codec::Json), (Framing::Length, Codec::Msgpack)] {
+        for role in [Role::Acceptor, Role::Initiator] {
+            for transport in [Transport::Stdio, Transport::Tcp] {
+                if !is_address || (transport, role) == (Transport::Tcp, Role::Acceptor) {
+                    all.push(Configuration { transport, role, framing, codec });
+                }
+            }
+        }
+    }
+    all
+}
+
+/// A target before it has said anything.
+fn nobody() -> Description {
+    Description {
+        contract: 1,
+        name: String::new(),
+        version: None,
+        language: None,
+        homepage: None,
+        issues: None,
+        profiles: Vec::new(),
+        codecs: Vec::new(),
+        framings: Vec::new(),
+        transports: Vec::new(),
+        roles: Vec::new(),
+        limits: duplex_vectors::Limits::new(),
+        lacks: std::collections::BTreeMap::new(),
+    }
+}

@@ -1,0 +1,206 @@
+//! A target that runs: how it was started, and how connections to it are had.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use duplex_vectors::{Role, Transport};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::process::ChildStdout;
+
+use crate::event::Configuration;
+use crate::machine::Exit;
+use crate::process::{Process, SpawnError};
+use crate::target::{Target, TargetKind};
+use crate::transport::{Hub, Link};
+
+/// Bytes of stdout before the `listening` line.
+const MAX_PREAMBLE: usize = 64 * 1024;
+
+/// Exit status of a target that does not implement the configuration. r[target.not-implemented]
+pub(crate) const NOT_IMPLEMENTED: i32 = 89;
+
+/// Why a target is not up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotUp {
+    #[error("{0}")]
+    Spawn(#[from] SpawnError),
+    #[error("the process ended before it was up: {}", .0.text)]
+    Exited(Exit, Vec<String>),
+    #[error("{0}")]
+    NoListening(String, Vec<String>),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl NotUp {
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        match self {
+            Self::Exited(_, lines) | Self::NoListening(_, lines) => lines.clone(),
+            Self::Spawn(_) | Self::Io(_) => Vec::new(),
+        }
+    }
+}
+
+/// A target that is up.
+pub(crate) struct Peer {
+    pub(crate) configuration: Configuration,
+    pub(crate) process: Option<Process>,
+    reach: Reach,
+}
+
+enum Reach {
+    Pipes,
+    Dial(SocketAddr),
+    Listen(Arc<TcpListener>),
+}
+
+impl Peer {
+    /// Starts the target in this configuration, and waits until it can be reached.
+    pub(crate) async fn start(target: &Target, configuration: Configuration, limit: Duration) -> Result<Self, NotUp> {
+        let (command, folder) = match &target.kind {
+            TargetKind::Address(address) => return Ok(Self { configuration, process: None, reach: Reach::Dial(*address) }),
+            TargetKind::Command { command, folder } => (command, folder),
+        };
+        let mut variables = variables(configuration);
+        let start = |variables: &[(&str, String)]| Process::start(command, folder, variables);
+        match (configuration.transport, configuration.role) {
+            (Transport::Stdio, _) => {
+                Ok(Self { configuration, process: Some(start(&variables)?), reach: Reach::Pipes })
+            }
+            (Transport::Tcp, Role::Acceptor) => {
+                variables.push(("DUPLEX_LISTEN", "127.0.0.1:0".to_owned()));
+                let mut process = start(&variables)?;
+                let address = listening(&mut process, limit).await?;
+                Ok(Self { configuration, process: Some(process), reach: Reach::Dial(address) })
+            }
+            (Transport::Tcp, Role::Initiator) => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+                variables.push(("DUPLEX_CONNECT", listener.local_addr()?.to_string()));
+                let mut process = start(&variables)?;
+                if let Some(stdout) = process.take_stdout() {
+                    tokio::spawn(discard(stdout));
+                }
+                Ok(Self { configuration, process: Some(process), reach: Reach::Listen(Arc::new(listener)) })
+            }
+        }
+    }
+
+    /// A new connection. Fails when the process ends before there is one.
+    pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration) -> Result<Link, String> {
+        let framing = self.configuration.framing;
+        let stream = match &self.reach {
+            Reach::Pipes => {
+                let pipes = self.process.as_mut().and_then(Process::take_pipes);
+                let (stdin, stdout) = pipes.ok_or("a process has only one standard input")?;
+                return Ok(hub.link(stdout, stdin, framing));
+            }
+            Reach::Dial(address) => {
+                let address = *address;
+                self.or_exit(TcpStream::connect(address), limit).await?
+            }
+            Reach::Listen(listener) => {
+                let listener = Arc::clone(listener);
+                self.or_exit(async move { listener.accept().await.map(|(stream, _)| stream) }, limit).await?
+            }
+        };
+        // Pieces of a frame are to leave as the pieces that they are.
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let (reader, writer) = stream.into_split();
+        Ok(hub.link(reader, writer, framing))
+    }
+
+    async fn or_exit(
+        &mut self,
+        stream: impl Future<Output = std::io::Result<TcpStream>>,
+        limit: Duration,
+    ) -> Result<TcpStream, String> {
+        tokio::select! {
+            biased;
+            stream = stream => stream.map_err(|error| error.to_string()),
+            exit = ended(&mut self.process) => Err(format!("the process ended: {}", exit.text)),
+            () = tokio::time::sleep(limit) => Err(format!("none within {} ms", limit.as_millis())),
+        }
+    }
+
+    pub(crate) fn stderr(&self) -> Vec<String> {
+        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    }
+
+    /// Ends the process, politely at first.
+    pub(crate) async fn stop(mut self) -> Option<Exit> {
+        self.process.as_mut()?.stop().await
+    }
+}
+
+/// Waits for the end of a process; for ever, if there is none.
+pub(crate) async fn ended(process: &mut Option<Process>) -> Exit {
+    match process {
+        Some(process) => process.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The variables that configure a target.
+pub(crate) fn variables(configuration: Configuration) -> Vec<(&'static str, String)> {
+    vec![
+        ("DUPLEX_TRANSPORT", configuration.transport.to_string()),
+        ("DUPLEX_ROLE", configuration.role.to_string()),
+        ("DUPLEX_FRAMING", configuration.framing.to_string()),
+        ("DUPLEX_CODEC", configuration.codec.to_string()),
+    ]
+}
+
+/// Reads stdout up to the line `listening <address>`; what follows is log, and is thrown away.
+async fn listening(process: &mut Process, limit: Duration) -> Result<SocketAddr, NotUp> {
+    let Some(mut stdout) = process.take_stdout() else {
+        return Err(NotUp::NoListening("the process has no stdout".into(), Vec::new()));
+    };
+    let found = tokio::select! {
+        biased;
+        found = find_listening(&mut stdout) => found,
+        () = tokio::time::sleep(limit) => Err(format!("no line `listening <address>` on stdout within {} ms", limit.as_millis())),
+    };
+    match found {
+        Ok(address) => {
+            tokio::spawn(discard(stdout));
+            Ok(address)
+        }
+        Err(why) => match tokio::time::timeout(Duration::from_millis(500), process.wait()).await {
+            Ok(exit) => Err(NotUp::Exited(exit, process.stderr())),
+            Err(_) => Err(NotUp::NoListening(why, process.stderr())),
+        },
+    }
+}
+
+async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> {
+    let mut text = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let count = stdout.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        text.extend_from_slice(&buffer[..count]);
+        let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+        let open = lines.pop().unwrap_or_default();
+        for line in lines {
+            let line = String::from_utf8_lossy(line);
+            if let Some(address) = line.strip_prefix("listening ") {
+                let address = address.trim();
+                return address.parse().map_err(|_| format!("`listening {address}` names no address such as 127.0.0.1:4000"));
+            }
+        }
+        if count == 0 {
+            return Err("stdout ended without a line `listening <address>`".into());
+        }
+        if text.len() > MAX_PREAMBLE {
+            return Err(format!("{MAX_PREAMBLE} bytes on stdout and no line `listening <address>`"));
+        }
+        let keep = open.len();
+        text.drain(..text.len() - keep);
+    }
+}
+
+async fn discard(mut stdout: ChildStdout) {
+    let mut buffer = vec![0; 8192];
+    while let Ok(1..) = stdout.read(&mut buffer).await {}
+}

@@ -1,0 +1,208 @@
+//! Drives one session machine over real connections.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use duplex_vectors::Session;
+
+use super::peer::{Peer, ended};
+use crate::event::{Finding, FindingKind};
+use crate::machine::{FIRST, Input, Machine, Output, Outcome, Setup};
+use crate::pattern::Bindings;
+use crate::mutant::{Direction, Effect, Filter};
+use crate::transport::{Event, Hub, Link};
+use crate::wire::framing;
+
+/// A connection stays readable for so long after its process has ended: a child of it may hold the pipe for ever.
+const PIPE_GRACE: Duration = Duration::from_millis(1000);
+
+/// The longest that a session may take, in time limits.
+const SESSION_LIMITS: u32 = 24;
+
+/// A connection with what stands between it and the machine.
+pub(crate) struct Channel {
+    link: Link,
+    filter: Option<Filter>,
+}
+
+/// What came of driving a session.
+pub(crate) struct Driven {
+    pub(crate) outcome: Outcome,
+    /// The frames that the target sent after the greeting.
+    pub(crate) received: Vec<(String, Vec<u8>)>,
+    /// What the session's names stand for.
+    pub(crate) bindings: Bindings,
+    /// Whether the process ended.
+    pub(crate) exited: bool,
+}
+
+/// Runs a session to its end. `kept` is the connection of a chain: taken if the session is chained, given back if it ends well.
+pub(crate) async fn drive(
+    session: &Session,
+    setup: Setup,
+    peer: &mut Peer,
+    hub: &mut Hub,
+    kept: &mut Option<Channel>,
+    new_filter: &(dyn Fn() -> Option<Filter> + Sync),
+) -> Driven {
+    let started = Instant::now();
+    let limit = Duration::from_millis(setup.pace.limit);
+    let mut machine = Machine::new(session, setup);
+    let mut channels = BTreeMap::new();
+    if let Some(channel) = kept.take() {
+        channel.link.renew();
+        channels.insert(FIRST.to_owned(), channel);
+    }
+    let mut driver = Driver { machine: &mut machine, peer, hub, channels, started, limit, new_filter, exited: None };
+    driver.run().await;
+    let (exited, mut channels) = (driver.exited.is_some(), driver.channels);
+    let outcome = machine.outcome().cloned().unwrap_or_else(|| Outcome {
+        finding: Some(too_long(session)),
+        highest_id: 0,
+        fence: crate::machine::FIRST_FENCE,
+        lingers: false,
+    });
+    if outcome.finding.is_none() {
+        *kept = channels.remove(FIRST);
+    }
+    let received = machine.received().map(|(connection, frame)| (connection.to_owned(), frame.to_vec())).collect();
+    Driven { outcome, received, bindings: machine.bindings().clone(), exited }
+}
+
+fn too_long(session: &Session) -> Finding {
+    Finding {
+        kind: FindingKind::Hang,
+        rule: session.rules.first().cloned().unwrap_or_default(),
+        summary: "The session does not come to its end.".to_owned(),
+        expected: Vec::new(),
+        actual: None,
+        likely_cause: None,
+        dialogue: Vec::new(),
+        divergence: None,
+        exit: None,
+        stderr: Vec::new(),
+    }
+}
+
+struct Driver<'d, 's> {
+    machine: &'d mut Machine<'s>,
+    peer: &'d mut Peer,
+    hub: &'d mut Hub,
+    channels: BTreeMap<String, Channel>,
+    started: Instant,
+    limit: Duration,
+    new_filter: &'d (dyn Fn() -> Option<Filter> + Sync),
+    /// When the process ended.
+    exited: Option<Instant>,
+}
+
+impl Driver<'_, '_> {
+    async fn run(&mut self) {
+        let end = self.started + self.limit * SESSION_LIMITS;
+        loop {
+            while let Some(output) = self.machine.poll() {
+                self.carry_out(output).await;
+            }
+            if self.machine.outcome().is_some() || Instant::now() > end {
+                return;
+            }
+            let late = self.machine.deadline().map_or(end, |at| self.started + Duration::from_millis(at));
+            let pipe_end = self.exited.map(|at| at + PIPE_GRACE).filter(|_| self.exited.is_some() && !self.channels.is_empty());
+            tokio::select! {
+                biased;
+                (id, event) = self.hub.event() => self.take(id, event),
+                exit = ended(&mut self.peer.process), if self.exited.is_none() => {
+                    self.exited = Some(Instant::now());
+                    self.handle(Input::Exited(exit));
+                }
+                () = tokio::time::sleep_until(late.into()) => self.handle(Input::Late),
+                () = tokio::time::sleep_until(pipe_end.unwrap_or(end).into()), if pipe_end.is_some() => {
+                    for name in std::mem::take(&mut self.channels).into_keys() {
+                        self.handle(Input::Ended(name, Vec::new()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.machine.handle(input, now);
+    }
+
+    async fn carry_out(&mut self, output: Output) {
+        match output {
+            Output::Connect(name) => match self.peer.connect(self.hub, self.limit).await {
+                Ok(link) => {
+                    self.channels.insert(name.clone(), Channel { link, filter: (self.new_filter)() });
+                    self.handle(Input::Connected(name));
+                }
+                Err(why) => self.handle(Input::NotConnected(name, why)),
+            },
+            Output::Frame(name, frame) => {
+                let effects = self.filtered(&name, Direction::ToTarget, frame);
+                self.apply(&name, effects);
+            }
+            Output::Bytes(name, bytes) => {
+                if let Some(channel) = self.channels.get(&name) {
+                    channel.link.write(bytes);
+                }
+            }
+            Output::HalfClose(name) => {
+                if let Some(channel) = self.channels.get_mut(&name) {
+                    channel.link.half_close();
+                }
+            }
+            Output::Close(name) => {
+                if let Some(channel) = self.channels.remove(&name) {
+                    channel.link.close();
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, id: u64, event: Event) {
+        // What comes from a connection that was closed is nobody's any more.
+        let Some(name) = self.channels.iter().find(|(_, channel)| channel.link.id() == id).map(|(name, _)| name.clone()) else {
+            return;
+        };
+        match event {
+            Event::Frame(frame) => {
+                let effects = self.filtered(&name, Direction::FromTarget, frame);
+                self.apply(&name, effects);
+            }
+            Event::Unframed(what, bytes) => self.handle(Input::Unframed(name, what, bytes)),
+            Event::Flood => self.handle(Input::Flood(name)),
+            Event::Ended(rest) => {
+                self.channels.remove(&name);
+                self.handle(Input::Ended(name, rest));
+            }
+        }
+    }
+
+    fn filtered(&mut self, name: &str, direction: Direction, frame: Vec<u8>) -> Vec<Effect> {
+        match self.channels.get_mut(name).and_then(|channel| channel.filter.as_mut()) {
+            Some(filter) => filter.pass(direction, frame),
+            None => vec![Effect::Frame(direction, frame)],
+        }
+    }
+
+    fn apply(&mut self, name: &str, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Frame(Direction::ToTarget, frame) => {
+                    if let Some(channel) = self.channels.get(name) {
+                        channel.link.write(framing::frame(self.peer.configuration.framing, &frame));
+                    }
+                }
+                Effect::Frame(Direction::FromTarget, frame) => self.handle(Input::Frame(name.to_owned(), frame)),
+                Effect::Close => {
+                    if let Some(channel) = self.channels.remove(name) {
+                        channel.link.close();
+                        self.handle(Input::Ended(name.to_owned(), Vec::new()));
+                    }
+                }
+            }
+        }
+    }
+}

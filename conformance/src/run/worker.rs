@@ -1,0 +1,324 @@
+//! A worker: one process of the target, one session after the other, and again alone what failed in company.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use duplex_vectors::{Action, FrameSource, Greeting, Profile, RawFrame, Session, Transport};
+
+use super::peer::{NOT_IMPLEMENTED, NotUp, Peer};
+use super::schedule::{Next, Schedule};
+use super::session::{Channel, Driven, drive};
+use super::{RunOptions, blocked, finished, message};
+use crate::event::{CaseFinished, Configuration, Description, Finding, FindingKind};
+use crate::judge;
+use crate::machine::{Connection, FIRST_FENCE, Pace, Setup};
+use crate::mutant::{Filter, Mutant};
+use crate::observe::Observations;
+use crate::plan::Case;
+use crate::target::Target;
+use crate::transport::Hub;
+use crate::wire::Value;
+
+/// Silence after which a target is asked whether it lives, in milliseconds. Less raises false alarms on a busy machine.
+const SILENCE: u64 = 250;
+
+/// How long the end of a connection is waited for once the target is known not to end them, in milliseconds.
+const SHORT_DRAIN: u64 = 500;
+
+/// Ids of chained sessions lie so far apart.
+const SHIFT: i128 = 1000;
+
+/// What the workers of a configuration share.
+pub(crate) struct Shared {
+    target: Target,
+    pub(crate) configuration: Configuration,
+    description: Description,
+    options: RunOptions,
+    mutant: Option<Arc<Mutant>>,
+    observations: Mutex<Observations>,
+    nonce: String,
+    sessions: AtomicU64,
+    lingers: AtomicBool,
+}
+
+impl Shared {
+    pub(crate) fn new(target: &Target, description: &Description, configuration: Configuration, options: &RunOptions) -> Self {
+        // Tokens and keys are a process's own; one that runs for days must not meet them again.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            target: target.clone(),
+            configuration,
+            description: description.clone(),
+            options: options.clone(),
+            mutant: options.mutant.clone().map(Arc::new),
+            observations: Mutex::new(Observations::new(configuration.codec)),
+            nonce: format!("n{:x}{:x}", now.as_micros(), std::process::id()),
+            sessions: AtomicU64::new(0),
+            lingers: AtomicBool::new(false),
+        }
+    }
+
+    /// The standing checks.
+    pub(crate) fn observed(&self) -> Vec<CaseFinished> {
+        self.observations.lock().unwrap_or_else(PoisonError::into_inner).cases(self.configuration)
+    }
+
+    fn setup(&self, connection: Connection, has_process: bool, is_patient: bool) -> Setup {
+        let serial = self.sessions.fetch_add(1, Ordering::Relaxed);
+        let limit = super::milliseconds(self.options.timeout).max(1);
+        let drain = if self.lingers.load(Ordering::Relaxed) { SHORT_DRAIN.min(limit) } else { limit };
+        Setup {
+            configuration: self.configuration,
+            limits: self.description.limits.clone(),
+            has_inspect: self.description.profiles.contains(&Profile::Inspect),
+            nonce: format!("{}.{serial}", self.nonce),
+            shift: 0,
+            fence: FIRST_FENCE,
+            pace: Pace { limit, silence: (!is_patient).then_some(SILENCE), drain },
+            connection,
+            has_process,
+        }
+    }
+
+    fn observe(&self, session: &Session, worker: &str, driven: &Driven) {
+        let mut observations = self.observations.lock().unwrap_or_else(PoisonError::into_inner);
+        observations.add(&session.id, worker, driven.received.iter().map(|(name, frame)| (name.as_str(), frame.as_slice())));
+    }
+
+    fn filter(&self) -> Option<Filter> {
+        let configuration = self.configuration;
+        let mutant = self.mutant.as_ref()?;
+        let applies = mutant.roles.contains(&configuration.role)
+            && mutant.transports.contains(&configuration.transport)
+            && mutant.framings.contains(&configuration.framing)
+            && mutant.codecs.contains(&configuration.codec);
+        applies.then(|| mutant.filter(configuration.codec))
+    }
+}
+
+/// What came of a session that ran on a process of its own.
+pub(crate) struct Alone {
+    pub(crate) finding: Option<Finding>,
+    pub(crate) bindings: BTreeMap<String, Value>,
+    pub(crate) duration: Duration,
+}
+
+/// Runs a session on a process of its own. A patient one waits the whole limit before it asks whether the target lives.
+pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bool) -> Alone {
+    let started = Instant::now();
+    let ended = |finding| Alone { finding, bindings: BTreeMap::new(), duration: started.elapsed() };
+    let start_limit = shared.options.timeout.max(Duration::from_secs(5));
+    let mut peer = match Peer::start(&shared.target, shared.configuration, start_limit).await {
+        Ok(peer) => peer,
+        Err(error) => return ended(Some(not_up(&error, shared.configuration))),
+    };
+    let setup = shared.setup(Connection::Own, peer.process.is_some(), is_patient);
+    let connection = setup.nonce.clone();
+    // The first session of a configuration shows that there is a target at all: no fault is put in.
+    let is_smoke = session.id == "target:smoke";
+    let driven = drive(session, setup, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke)).await;
+    if !is_smoke {
+        shared.observe(session, &connection, &driven);
+    }
+    let finding = complete(driven.outcome.finding, &peer, shared.configuration).await;
+    if finding.is_none() && shared.configuration.transport == Transport::Tcp {
+        peer.stop().await;
+    }
+    Alone { finding, bindings: driven.bindings, duration: started.elapsed() }
+}
+
+/// Adds to a finding what only the process can tell.
+async fn complete(finding: Option<Finding>, peer: &Peer, configuration: Configuration) -> Option<Finding> {
+    let mut finding = finding?;
+    // The last words of a process may still be in its pipe.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    finding.stderr = peer.stderr();
+    finding.likely_cause = judge::likely_cause(&finding, configuration);
+    Some(finding)
+}
+
+fn not_up(error: &NotUp, configuration: Configuration) -> Finding {
+    let mut finding = judge::finding(FindingKind::NotStarted, "target.exit", format!("The target does not come up: {error}."));
+    finding.stderr = error.stderr();
+    if let NotUp::Exited(exit, _) = error {
+        finding.exit = Some(exit.text.clone());
+        if exit.code == Some(NOT_IMPLEMENTED) {
+            finding.kind = FindingKind::Contract;
+            finding.rule = "target.not-implemented".to_owned();
+        }
+    }
+    finding.likely_cause = judge::likely_cause(&finding, configuration);
+    finding
+}
+
+/// One of the tasks that run the cases of a configuration.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+    number: usize,
+    hub: Hub,
+    company: Option<Company>,
+    processes: usize,
+}
+
+/// A process that serves several sessions.
+struct Company {
+    peer: Peer,
+    /// Sessions that it served.
+    served: usize,
+    /// The connection of a chain, with the next free ids.
+    chain: Option<Channel>,
+    shift: i128,
+    fence: i128,
+    /// Whether the process ended.
+    is_over: bool,
+}
+
+impl Worker {
+    pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self { shared, number, hub: Hub::default(), company: None, processes: 0 }
+    }
+
+    /// Runs cases until none is left.
+    pub(super) async fn work(mut self, schedule: Arc<Schedule>) {
+        let configuration = self.shared.configuration;
+        while let Some(next) = schedule.next().await {
+            match next {
+                Next::Run(index, case) => {
+                    let started = Instant::now();
+                    let finding = self.run_case(&case).await;
+                    schedule.finish(index, finished(&case, configuration, finding, started.elapsed()));
+                }
+                Next::Blocked(index, case, before) => {
+                    let finding = blocked(case.rules(), &format!("`{before}`, which this case builds on, failed."));
+                    schedule.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
+                }
+            }
+        }
+        if let Some(company) = self.company.take() {
+            company.peer.stop().await;
+        }
+    }
+
+    async fn run_case(&mut self, case: &Case) -> Option<Finding> {
+        let sessions = match message::sessions(case, self.shared.configuration.codec) {
+            Ok(sessions) => sessions,
+            Err(error) => return Some(judge::finding(FindingKind::Harness, &case.rules()[0], format!("{error}."))),
+        };
+        for session in &sessions {
+            if let Some(finding) = self.run_session(session).await {
+                return Some(finding);
+            }
+        }
+        None
+    }
+
+    /// Runs a session in company where it may, and again alone if it fails there.
+    async fn run_session(&mut self, session: &Session) -> Option<Finding> {
+        let is_stdio = self.shared.configuration.transport == Transport::Stdio;
+        let shared = Arc::clone(&self.shared);
+        if shared.options.isolate || (is_stdio && !is_chainable(session)) {
+            let finding = run_alone(&shared, session, false).await.finding?;
+            // Silence is only proved by the full limit.
+            return if rests_on_silence(&finding) { run_alone(&shared, session, true).await.finding } else { Some(finding) };
+        }
+        let (finding, had_company) = self.run_in_company(session, is_stdio).await;
+        let finding = finding?;
+        // After a failure the process is no measure for others.
+        self.company = None;
+        if finding.kind == FindingKind::Harness {
+            return Some(finding);
+        }
+        if finding.rule == "target.exit" && finding.kind == FindingKind::NotClosed {
+            shared.lingers.store(true, Ordering::Relaxed);
+            return Some(finding);
+        }
+        if rests_on_silence(&finding) {
+            // As impatient as before: if it fails again, it may only be slow.
+            if run_alone(&shared, session, false).await.finding.is_some() {
+                return run_alone(&shared, session, true).await.finding;
+            }
+        } else if let Some(again) = run_alone(&shared, session, true).await.finding {
+            return Some(again);
+        }
+        Some(depends(finding, had_company))
+    }
+
+    async fn run_in_company(&mut self, session: &Session, is_chained: bool) -> (Option<Finding>, bool) {
+        let shared = Arc::clone(&self.shared);
+        // An initiator that serves one session a process has ended well.
+        if self.company.as_ref().is_some_and(|company| company.is_over) {
+            self.company = None;
+        }
+        let mut company = match self.company.take() {
+            Some(company) => company,
+            None => {
+                self.processes += 1;
+                let limit = shared.options.timeout.max(Duration::from_secs(5));
+                match Peer::start(&shared.target, shared.configuration, limit).await {
+                    Ok(peer) => Company { peer, served: 0, chain: None, shift: 0, fence: FIRST_FENCE, is_over: false },
+                    Err(error) => return (Some(not_up(&error, shared.configuration)), false),
+                }
+            }
+        };
+        let is_first = company.chain.is_none();
+        let connection = match (is_chained, is_first) {
+            (false, _) => Connection::Own,
+            (true, true) => Connection::First,
+            (true, false) => Connection::Chained,
+        };
+        let mut setup = shared.setup(connection, company.peer.process.is_some(), false);
+        if is_chained {
+            (setup.shift, setup.fence) = (company.shift, company.fence);
+        }
+        let driven = drive(session, setup, &mut company.peer, &mut self.hub, &mut company.chain, &|| shared.filter()).await;
+        let worker = if is_chained {
+            format!("{}.{}", self.number, self.processes)
+        } else {
+            format!("{}.{}.{}", self.number, self.processes, company.served)
+        };
+        shared.observe(session, &worker, &driven);
+        company.shift = (driven.outcome.highest_id / SHIFT + 1) * SHIFT;
+        company.fence = driven.outcome.fence;
+        company.is_over = driven.exited;
+        let had_company = company.served > 0;
+        company.served += 1;
+        let finding = complete(driven.outcome.finding, &company.peer, shared.configuration).await;
+        self.company = Some(company);
+        (finding, had_company)
+    }
+}
+
+/// Whether the finding says that nothing came, which only patience proves.
+fn rests_on_silence(finding: &Finding) -> bool {
+    matches!(finding.kind, FindingKind::Unanswered | FindingKind::NotClosed)
+}
+
+fn depends(finding: Finding, had_company: bool) -> Finding {
+    let what = if had_company {
+        "The session passes on a process of its own, and fails behind others on the same process"
+    } else {
+        "The session fails once and passes when it is repeated"
+    };
+    Finding {
+        kind: FindingKind::DependsOnEarlier,
+        summary: format!("{what}. There: {}", finding.summary),
+        likely_cause: finding.likely_cause.or_else(|| {
+            Some("Something that an earlier session did is still at work: a late frame, a leak, or state that connections share.".into())
+        }),
+        ..finding
+    }
+}
+
+/// Whether a session can follow others on one connection: it neither greets nor ends it, and names its ids in messages only.
+fn is_chainable(session: &Session) -> bool {
+    let keeps_connection = |action: &Action| match action {
+        Action::ExpectClose(_) | Action::Close(_) | Action::HalfClose(_) | Action::Connect(_) | Action::ExpectFrame(_) => false,
+        // Raw bytes may hold ids, which cannot be moved there.
+        Action::SendBytes(_) | Action::SendFrame(FrameSource::PerCodec(_)) => false,
+        Action::SendFrame(FrameSource::Raw(RawFrame::Text(text) | RawFrame::Hex(text))) => text.is_empty(),
+        _ => true,
+    };
+    session.greeting == Greeting::Auto && !session.fresh && session.walk().iter().all(|step| keeps_connection(&step.action))
+}
