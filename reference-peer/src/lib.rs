@@ -1,1 +1,47 @@
-//! Skeleton.
+//! Duplex RPC on tokio: two equal peers, calls and callbacks in either direction, streamed arguments and results, middleware.
+//!
+//! An [`Rpc`] holds methods and hooks; [`Rpc::handshake`] and [`Rpc::accept`] make a [`Peer`] of a [`Transport`]; a
+//! [`Channel`] is one call. The protocol's state lives in `duplex-proto`, which knows no runtime; this crate adds tasks,
+//! sockets and types, and no protocol of its own.
+//!
+//! ```
+//! use duplex_peer::{BoxError, Framing, Rpc, Transport};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! let server = Rpc::new();
+//! server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+//!
+//! let (here, there) = tokio::io::duplex(64 * 1024);
+//! let (client, _served) = tokio::try_join!(
+//!     Rpc::new().handshake(Transport::new(here, Framing::Length)),
+//!     server.accept(Transport::new(there, Framing::Length)),
+//! )?;
+//! let sum: i64 = client.call("add", &(1, 2)).await?;
+//! assert_eq!(sum, 3);
+//! # Ok(())
+//! # }
+//! ```
+
+mod callback;
+mod channel;
+mod driver;
+mod error;
+mod handler;
+mod hook;
+mod link;
+mod peer;
+mod request;
+mod rpc;
+mod transport;
+
+pub use callback::Callback;
+pub use channel::{Channel, Sender};
+pub use duplex_proto::{Code, Codec, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError};
+pub use error::{BoxError, Error, RegisterError};
+pub use handler::Handler;
+pub use hook::{Hook, HookFrame, Part, Verdict};
+pub use peer::{Counts, Peer};
+pub use request::Request;
+pub use rpc::Rpc;
+pub use transport::Transport;

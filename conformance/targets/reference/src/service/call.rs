@@ -1,0 +1,179 @@
+//! `conformance.call`: the target calls the tester, and says what its API showed, event by event.
+
+use std::sync::Arc;
+
+use duplex_peer::{BoxError, Channel, Code, Error, Ext, Format, Raw, RemoteError, Request, Sender};
+use rmpv::Value;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::argument;
+use crate::state::State;
+
+#[derive(Clone, Deserialize)]
+struct Call {
+    method: String,
+    #[serde(default = "one_null")]
+    args: Vec<Value>,
+    /// Whether the arguments end with a frame without an item.
+    #[serde(default)]
+    end: bool,
+    /// The arguments are given up after so many items.
+    abort: Option<usize>,
+    /// The key of the tokens that pace the arguments.
+    pace: Option<String>,
+    ext: Option<Value>,
+    #[serde(default)]
+    notify: bool,
+    #[serde(default)]
+    when: When,
+    #[serde(default = "once")]
+    times: usize,
+    trace: Option<String>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum When {
+    #[default]
+    During,
+    After,
+}
+
+fn one_null() -> Vec<Value> {
+    vec![Value::Nil]
+}
+
+fn once() -> usize {
+    1
+}
+
+pub(super) async fn call(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
+    let call: Call = argument(&mut channel).await?;
+    if call.when == When::After {
+        channel.send_last(&()).await?;
+    }
+    let mut events = Events { state: Arc::clone(&state), trace: call.trace.clone(), seen: Vec::new() };
+    for _ in 0..call.times {
+        let mut request = channel.request(&call.method);
+        if let Some(ext) = &call.ext {
+            request = with_ext(request, ext, channel.format())?;
+        }
+        if call.notify {
+            notify(request, &call, &mut events).await;
+        } else {
+            stream(request.open(), &call, &state, &mut events).await;
+        }
+    }
+    if call.when == When::During {
+        channel.send_last(&events.seen).await?;
+    }
+    Ok(())
+}
+
+fn with_ext(request: Request, ext: &Value, format: Format) -> Result<Request, BoxError> {
+    let ext = Ext::from_raw(Raw::encode(format, ext)?).ok_or_else(|| RemoteError::of(Code::INVALID_PAYLOAD))?;
+    Ok(request.ext_map(&ext))
+}
+
+async fn notify(request: Request, call: &Call, events: &mut Events) {
+    let argument = call.args.first().unwrap_or(&Value::Nil);
+    if let Err(error) = request.notify(argument).await {
+        events.see(error_event(&error));
+    }
+}
+
+/// One call: its arguments go out while its results come in.
+async fn stream(mut channel: Channel, call: &Call, state: &State, events: &mut Events) {
+    let sender = channel.sender();
+    // Until something was sent there is no call that could be answered.
+    if let Err(error) = send_first(&sender, call).await {
+        return events.see(error_event(&error));
+    }
+    let sending = async {
+        // A call that ended meanwhile takes no more arguments, which the results show.
+        _ = send_rest(&sender, call, state).await;
+    };
+    let receiving = async {
+        loop {
+            match channel.recv::<Value>().await {
+                Ok(Some(item)) => events.see(json!({ "item": item })),
+                Ok(None) => break events.see(json!({ "end": true })),
+                Err(error) => break events.see(error_event(&error)),
+            }
+        }
+        if let Some(ext) = channel.ext()
+            && let Ok(ext) = ext.raw().decode::<Value>()
+        {
+            events.see(json!({ "ext": ext }));
+        }
+    };
+    tokio::pin!(sending, receiving);
+    // The results decide when the call is over.
+    tokio::select! {
+        () = &mut receiving => {}
+        () = &mut sending => receiving.await,
+    }
+}
+
+async fn send_first(sender: &Sender, call: &Call) -> Result<(), Error> {
+    match call.args.split_first() {
+        None => sender.finish().await,
+        Some((only, [])) if !call.end && call.abort.is_none() => sender.send_last(only).await,
+        Some((first, _)) => sender.send(first).await,
+    }
+}
+
+async fn send_rest(sender: &Sender, call: &Call, state: &State) -> Result<(), Error> {
+    let Some((_, rest)) = call.args.split_first() else { return Ok(()) };
+    for (index, item) in rest.iter().enumerate() {
+        if call.abort == Some(index + 1) {
+            break;
+        }
+        if let Some(key) = &call.pace {
+            state.take(key).await;
+        }
+        if index + 1 == rest.len() && !call.end && call.abort.is_none() {
+            return sender.send_last(item).await;
+        }
+        sender.send(item).await?;
+    }
+    if call.abort.is_some() {
+        sender.send_err(RemoteError::of(Code::ABORTED)).await
+    } else if call.end {
+        sender.finish().await
+    } else {
+        Ok(())
+    }
+}
+
+struct Events {
+    state: Arc<State>,
+    trace: Option<String>,
+    seen: Vec<Value>,
+}
+
+impl Events {
+    fn see(&mut self, event: serde_json::Value) {
+        let event = rmpv::ext::to_value(event).unwrap_or(Value::Nil);
+        if let Some(key) = &self.trace {
+            self.state.sink(key, event.clone());
+        }
+        self.seen.push(event);
+    }
+}
+
+/// What the API shows as an error, as an event of the contract.
+pub(super) fn error_event(error: &Error) -> serde_json::Value {
+    match error {
+        Error::Remote(error) | Error::Aborted(Some(error)) => {
+            let mut shown = json!({ "code": error.code, "message": error.message });
+            if let Some(data) = &error.data {
+                shown["data"] = data.decode().unwrap_or_default();
+            }
+            json!({ "error": shown })
+        }
+        Error::Closed => json!({ "closed": true }),
+        _ => json!({ "failed": true }),
+    }
+}

@@ -1,0 +1,558 @@
+//! One connection: the greeting, both tables of calls, and what each frame does to them.
+//!
+//! **After every `handle_*` call, take every event from [`Connection::poll_event`] before the next frame goes in, and answer each
+//! [`Event::Request`] and [`Event::Reply`] with `deliver_*`, a terminal reply or a failure; then write what
+//! [`Connection::poll_transmit`] gives until it gives nothing.**
+//!
+//! ```text
+//! loop {
+//!     connection.handle_frame(next frame)                     // or handle_end, handle_oversized, handle_*_timeout
+//!     while let Some(event) = connection.poll_event() { … }   // run hooks, then deliver_request / reply / deliver_reply
+//!     while let Some(bytes) = connection.poll_transmit() { write(bytes); connection.handle_written(bytes.len()) }
+//!     if connection.is_over() { end the writing side }
+//! }
+//! ```
+//!
+//! Four families of methods: getters; `handle_*` (what came in); commands; `poll_*` (what goes out).
+//! Hooks are not here: an event stands between a frame's effect on the tables and its delivery, and that is where they run.
+
+mod caller;
+mod commands;
+mod frames;
+mod inbox;
+mod provider;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use duplex_spec::{Code, Id};
+
+pub use self::commands::{Delivery, Reply, SendError};
+pub use self::inbox::{Failure, Read};
+pub use self::provider::ServeKey;
+use crate::codec::{Body, Codec, Outgoing};
+use crate::error::RemoteError;
+use crate::ext::Ext;
+use crate::framing::Framing;
+use crate::greeting::{self, Refusal};
+use crate::limits::Limits;
+use crate::value::{Format, Raw};
+use caller::Caller;
+use provider::Provider;
+
+/// A peer's part in the greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends the greeting.
+    Initiator,
+    /// Waits for it.
+    Acceptor,
+}
+
+/// What a connection starts with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The part in the greeting.
+    pub role: Role,
+    /// How frames lie in the byte stream.
+    pub framing: Framing,
+    /// An acceptor speaks all of these; an initiator offers the first. Must not be empty.
+    pub codecs: Vec<Arc<dyn Codec>>,
+    /// What is refused.
+    pub limits: Limits,
+}
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The greeting is through: calls can be made.
+    Ready,
+    /// The other peer's request, or a further frame of one. Run hooks, then [`Connection::deliver_request`], and start the
+    /// handler if it is the first; or reply at once.
+    Request {
+        /// Names the call from now on.
+        key: ServeKey,
+        /// Whether a handler has to be started.
+        first: bool,
+        /// What the frame carries.
+        frame: ArgFrame,
+    },
+    /// A frame of a reply to one of our calls. Run hooks, then [`Connection::deliver_reply`].
+    Reply {
+        /// The call.
+        id: Id,
+        /// What the frame carries.
+        frame: ReplyFrame,
+    },
+    /// Something that was dropped, or that ended a call without its handler knowing. For people.
+    Dropped(&'static str),
+    /// The other peer sends nothing more. Handlers are to be told; complete calls can still be answered.
+    InputEnded,
+    /// The connection is over but for what is left to write. Nothing is handled any more.
+    Closing(EndReason),
+}
+
+/// What a request frame carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ArgFrame {
+    /// An argument, more follow.
+    Item(Raw),
+    /// The last or only argument.
+    Last(Raw),
+    /// The end of the arguments, without an item.
+    End,
+    /// The caller gave its arguments up.
+    Aborted(Option<RemoteError>),
+}
+
+/// What a reply frame carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplyFrame {
+    /// An item, more follow.
+    Item(Raw),
+    /// The last item or only result.
+    Last(Raw),
+    /// The end of the results, without an item.
+    End,
+    /// An error.
+    Error(RemoteError),
+    /// Not a valid reply: no hook sees it.
+    Bad(&'static str),
+}
+
+impl ReplyFrame {
+    /// Whether the call is over with this frame.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Item(_))
+    }
+}
+
+/// Why a connection is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// This peer closed it.
+    Local,
+    /// The other peer ended it.
+    Remote,
+    /// The other peer refused our greeting, with this answer.
+    Refused(String),
+    /// We refused the other peer's greeting.
+    Refuses(Refusal),
+    /// The greeting took too long.
+    GreetingTimeout,
+    /// A frame could not be decoded.
+    Undecodable(String),
+    /// A frame was over the limit.
+    TooLong,
+    /// A limit of the connection was hit: its name.
+    Limit(&'static str),
+    /// The transport failed.
+    Transport,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("closed by this peer"),
+            Self::Remote => f.write_str("closed by the other peer"),
+            Self::Refused(answer) => write!(f, "the other peer refused the greeting: {answer}"),
+            Self::Refuses(refusal) => write!(f, "the other peer's greeting was refused: {refusal}"),
+            Self::GreetingTimeout => f.write_str("the greeting took too long"),
+            Self::Undecodable(why) => write!(f, "the other peer sent what is no message: {why}"),
+            Self::TooLong => f.write_str("the other peer sent a frame over the limit"),
+            Self::Limit(name) => write!(f, "the limit `{name}` was passed"),
+            Self::Transport => f.write_str("the transport failed"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Greeting,
+    Open,
+    /// Flushes, handles nothing.
+    Closing,
+}
+
+/// The state of one connection.
+#[derive(Debug)]
+pub struct Connection {
+    role: Role,
+    framing: Framing,
+    codecs: Vec<Arc<dyn Codec>>,
+    codec: Arc<dyn Codec>,
+    limits: Limits,
+    phase: Phase,
+    input_ended: bool,
+    /// Why the connection closes as soon as the replies that are due are out.
+    flushing: Option<EndReason>,
+    reason: Option<EndReason>,
+    out: BytesMut,
+    /// Bytes handed out by `poll_transmit` and not reported written.
+    in_flight: usize,
+    events: VecDeque<Event>,
+    provider: Provider,
+    caller: Caller,
+    buffered_bytes: usize,
+}
+
+impl Connection {
+    /// A connection before its greeting. An initiator's greeting is ready to be written.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let codec = Arc::clone(config.codecs.first().expect("invariant: a peer speaks at least one codec"));
+        let mut connection = Self {
+            role: config.role,
+            framing: config.framing,
+            codecs: config.codecs,
+            codec,
+            limits: config.limits,
+            phase: Phase::Greeting,
+            input_ended: false,
+            flushing: None,
+            reason: None,
+            out: BytesMut::new(),
+            in_flight: 0,
+            events: VecDeque::new(),
+            provider: Provider::default(),
+            caller: Caller::default(),
+            buffered_bytes: 0,
+        };
+        if config.role == Role::Initiator {
+            let offer = greeting::offer(connection.codec.name());
+            connection.put_frame(|out| out.put_slice(offer.as_bytes()));
+        }
+        connection
+    }
+
+    // ---- getters ----
+
+    /// The codec of the connection; before the greeting is through, the first of its own.
+    #[must_use]
+    pub fn codec(&self) -> &Arc<dyn Codec> {
+        &self.codec
+    }
+
+    /// How values are encoded on this connection.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.codec.format()
+    }
+
+    /// The longest frame that may come next, in bytes.
+    #[must_use]
+    pub fn frame_limit(&self) -> usize {
+        match (self.phase, self.role) {
+            (Phase::Greeting, Role::Acceptor) => self.limits.greeting_frame,
+            (Phase::Greeting, Role::Initiator) => greeting::MAX_ANSWER,
+            _ => self.limits.frame,
+        }
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether the greeting is still under way.
+    #[must_use]
+    pub fn is_greeting(&self) -> bool {
+        self.phase == Phase::Greeting
+    }
+
+    /// Why the connection is over, once it is.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<&EndReason> {
+        self.reason.as_ref()
+    }
+
+    /// Whether nothing is handled any more.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
+    /// Whether the connection is about to close for what the other peer sent. Frames are ignored from then on; let handlers
+    /// that can answer at once do so, then call [`Connection::handle_flushed`]. r[message.undecodable.flush]
+    #[must_use]
+    pub fn is_flushing(&self) -> bool {
+        self.flushing.is_some()
+    }
+
+    /// Whether [`Connection::poll_transmit`] has something.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.out.is_empty()
+    }
+
+    /// Whether the other peer has ended its side.
+    #[must_use]
+    pub fn is_input_ended(&self) -> bool {
+        self.input_ended
+    }
+
+    /// Whether nothing is handled any more and all is written: the writing side can end.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Closing && self.outbound_bytes() == 0
+    }
+
+    /// Bytes that wait to be written.
+    #[must_use]
+    pub fn outbound_bytes(&self) -> usize {
+        self.out.len() + self.in_flight
+    }
+
+    /// Whether senders that can wait should.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.outbound_bytes() >= self.limits.outbound_bytes
+    }
+
+    /// Calls of the other peer that wait for their reply.
+    #[must_use]
+    pub fn incoming(&self) -> usize {
+        self.provider.unanswered()
+    }
+
+    /// Our calls that wait for their reply.
+    #[must_use]
+    pub fn outgoing(&self) -> usize {
+        self.caller.pending()
+    }
+
+    /// Calls and notifications that a handler holds.
+    #[must_use]
+    pub fn handlers(&self) -> usize {
+        self.provider.held()
+    }
+
+    // ---- input ----
+
+    /// One frame has come.
+    pub fn handle_frame(&mut self, frame: Bytes) {
+        // r[framing.keepalive]
+        if frame.is_empty() || self.flushing.is_some() {
+            return;
+        }
+        match (self.phase, self.role) {
+            // r[close.local.after] r[greeting.refuse.close]
+            (Phase::Closing, _) => {}
+            (Phase::Greeting, Role::Acceptor) => self.greeted(&frame),
+            (Phase::Greeting, Role::Initiator) => self.answered(&frame),
+            (Phase::Open, _) => match self.codec.decode(frame, self.limits.depth) {
+                Ok(message) => self.message(message),
+                // r[message.undecodable]
+                Err(error) => self.begin_flushing(EndReason::Undecodable(error.0.into_owned())),
+            },
+        }
+    }
+
+    /// A frame is longer than [`Connection::frame_limit`].
+    pub fn handle_oversized(&mut self) {
+        match (self.phase, self.role) {
+            (Phase::Closing, _) => {}
+            // r[greeting.refuse.size]
+            (Phase::Greeting, Role::Acceptor) => self.refuse(Refusal::TooLong),
+            (Phase::Greeting, Role::Initiator) => {
+                self.begin_closing(EndReason::Refused("an answer that is longer than any should be".to_owned()));
+            }
+            // r[framing.size.over]
+            (Phase::Open, _) => self.begin_flushing(EndReason::TooLong),
+        }
+    }
+
+    /// Handlers that could answer at once have had their turn since [`Connection::is_flushing`]: now the connection closes.
+    pub fn handle_flushed(&mut self) {
+        if let Some(reason) = self.flushing.take() {
+            self.begin_closing(reason);
+        }
+    }
+
+    /// The other peer has ended its side: every whole frame has been handled. r[close.before-end]
+    pub fn handle_end(&mut self) {
+        self.handle_flushed();
+        if self.phase == Phase::Closing || self.input_ended {
+            return;
+        }
+        self.input_ended = true;
+        // r[close.pending]
+        self.fail_calls();
+        // r[close.args] A call whose arguments will never be complete is not answered.
+        for key in self.provider.keys() {
+            let is_incomplete = self.provider.get(key).is_some_and(|serving| serving.args_open);
+            if is_incomplete {
+                self.fail_args(key, Failure::Closed);
+                self.provider.end_args(key);
+                self.provider.end_reply(key);
+            }
+        }
+        self.events.push_back(Event::InputEnded);
+        self.finish_half_closed();
+    }
+
+    /// The transport has failed: nothing can be written any more.
+    pub fn handle_transport_failure(&mut self) {
+        self.begin_closing(EndReason::Transport);
+        self.out.clear();
+        self.in_flight = 0;
+    }
+
+    /// The greeting time has passed. r[greeting.timeout]
+    pub fn handle_greeting_timeout(&mut self) {
+        if self.phase == Phase::Greeting {
+            self.out.clear();
+            self.begin_closing(EndReason::GreetingTimeout);
+        }
+    }
+
+    /// The closing time has passed since the input ended: what is unanswered stays so.
+    pub fn handle_closing_timeout(&mut self) {
+        self.begin_closing(EndReason::Remote);
+    }
+
+    /// Bytes from [`Connection::poll_transmit`] have been written.
+    pub fn handle_written(&mut self, bytes: usize) {
+        self.in_flight = self.in_flight.saturating_sub(bytes);
+    }
+
+    // ---- output ----
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Everything that is to be written now, whole frames only. r[framing.atomic]
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        if self.out.is_empty() {
+            return None;
+        }
+        let bytes = self.out.split().freeze();
+        self.in_flight += bytes.len();
+        Some(bytes)
+    }
+
+    // ---- greeting ----
+
+    fn greeted(&mut self, frame: &[u8]) {
+        let codec = match greeting::parse(frame) {
+            Ok(name) => self.codecs.iter().find(|codec| codec.name() == name).cloned(),
+            Err(refusal) => return self.refuse(refusal),
+        };
+        // r[greeting.refuse.codec]
+        let Some(codec) = codec.filter(|codec| greeting::can_carry(self.framing, codec.is_text())) else {
+            return self.refuse(Refusal::Codec);
+        };
+        self.codec = codec;
+        // r[greeting.accept] r[greeting.accept.first]
+        self.put_frame(|out| out.put_slice(greeting::ACCEPTED));
+        self.phase = Phase::Open;
+        self.events.push_back(Event::Ready);
+    }
+
+    fn answered(&mut self, frame: &[u8]) {
+        // r[greeting.accept.rest-ignored]
+        if frame.first() == Some(&b'+') {
+            self.phase = Phase::Open;
+            self.events.push_back(Event::Ready);
+        } else {
+            // r[greeting.refused.initiator]
+            self.begin_closing(EndReason::Refused(frame.escape_ascii().to_string()));
+        }
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.put_frame(|out| out.put_slice(refusal.frame()));
+        self.begin_closing(EndReason::Refuses(refusal));
+    }
+
+    // ---- ending ----
+
+    fn begin_flushing(&mut self, reason: EndReason) {
+        self.flushing = Some(reason);
+    }
+
+    fn begin_closing(&mut self, reason: EndReason) {
+        if self.phase == Phase::Closing {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.reason = Some(reason.clone());
+        self.fail_calls();
+        for key in self.provider.keys() {
+            self.fail_args(key, Failure::Closed);
+            self.provider.end_args(key);
+            self.provider.end_reply(key);
+        }
+        self.events.push_back(Event::Closing(reason));
+    }
+
+    fn fail_calls(&mut self) {
+        for id in self.caller.ids() {
+            if self.caller.end_reply(id) {
+                self.fail_reply(id, Failure::Closed);
+            }
+            if let Some(call) = self.caller.get_mut(id) {
+                call.args_open = false;
+            }
+        }
+    }
+
+    /// After the end of the input a connection lives only for the replies that are due. r[close.half]
+    fn finish_half_closed(&mut self) {
+        if self.input_ended && self.provider.unanswered() == 0 {
+            self.begin_closing(EndReason::Remote);
+        }
+    }
+
+    // ---- writing ----
+
+    /// Writes a frame that does not depend on a codec and is always short.
+    fn put_frame(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        self.framing.append(&mut self.out, usize::MAX, write).expect("invariant: greeting frames are short");
+    }
+
+    /// Encodes a message into the outbound buffer; the buffer is as before if the frame would be too long.
+    fn put_message(&mut self, message: &Outgoing<'_>) -> Result<(), SendError> {
+        let (codec, limit) = (&self.codec, self.limits.frame);
+        self.framing.append(&mut self.out, limit, |out| codec.encode(message, out)).map_err(|_| SendError::TooLarge)
+    }
+
+    /// Writes a frame that nobody can wait for; closes the connection when even the outbound limit is passed.
+    fn put_urgent(&mut self, message: &Outgoing<'_>) {
+        // Such a frame holds nothing of the peer's choice that could be long, and is dropped if it is nonetheless.
+        _ = self.put_message(message);
+        if self.outbound_bytes() > self.limits.outbound_bytes.saturating_add(self.limits.frame) {
+            self.begin_closing(EndReason::Limit("outbound_bytes"));
+        }
+    }
+
+    /// An error reply that this connection makes itself.
+    fn put_error(&mut self, id: Id, code: Code, ext: Option<&Ext>) {
+        let error = RemoteError::of(code);
+        self.put_urgent(&Outgoing { id: Some(id), body: Body::Error(&error), more: None, ext });
+    }
+
+    // ---- inboxes ----
+
+    fn fail_args(&mut self, key: ServeKey, failure: Failure) {
+        if let Some(serving) = self.provider.get_mut(key)
+            && serving.args_open
+        {
+            serving.inbox.end(Err(failure));
+        }
+    }
+
+    fn fail_reply(&mut self, id: Id, failure: Failure) {
+        if let Some(call) = self.caller.get_mut(id) {
+            call.inbox.end(Err(failure));
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The calls that this peer makes: one table, by id.
+//!
+//! An entry stays until its user lets go of it, so that results can be read after the call has ended on the wire.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use duplex_spec::Id;
+
+use super::inbox::Inbox;
+use crate::ext::Ext;
+
+/// One call, from its first frame until its user lets go.
+#[derive(Debug)]
+pub(crate) struct Calling {
+    pub(crate) method: Arc<str>,
+    /// Whether the arguments can still be sent.
+    pub(crate) args_open: bool,
+    /// Whether a reply is still awaited on the wire.
+    pub(crate) reply_open: bool,
+    /// Whether items came before the terminal reply.
+    pub(crate) streamed: bool,
+    /// Results and how they ended, as the user reads them.
+    pub(crate) inbox: Inbox,
+    /// The ext of the newest reply.
+    pub(crate) reply_ext: Option<Ext>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Caller {
+    calls: HashMap<Id, Calling>,
+    last: u64,
+    /// How many await a reply.
+    pending: usize,
+}
+
+impl Caller {
+    /// Opens a call under the next id. `None` when the connection has used up its ids.
+    pub(crate) fn open(&mut self, method: Arc<str>, args_open: bool) -> Option<Id> {
+        // r[call.id.count] r[call.id.unique] One up from 1, never again.
+        let id = Id::new(self.last + 1)?;
+        self.last += 1;
+        self.pending += 1;
+        self.calls.insert(
+            id,
+            Calling { method, args_open, reply_open: true, streamed: false, inbox: Inbox::default(), reply_ext: None },
+        );
+        Some(id)
+    }
+
+    pub(crate) fn get(&self, id: Id) -> Option<&Calling> {
+        self.calls.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut Calling> {
+        self.calls.get_mut(&id)
+    }
+
+    /// The call that a reply with this id belongs to, if one is awaited.
+    pub(crate) fn awaiting(&mut self, id: Id) -> Option<&mut Calling> {
+        self.calls.get_mut(&id).filter(|call| call.reply_open)
+    }
+
+    /// Ends the reply side on the wire; says whether it was open.
+    pub(crate) fn end_reply(&mut self, id: Id) -> bool {
+        let Some(call) = self.awaiting(id) else { return false };
+        call.reply_open = false;
+        self.pending -= 1;
+        true
+    }
+
+    pub(crate) fn remove(&mut self, id: Id) -> Option<Calling> {
+        self.end_reply(id);
+        self.calls.remove(&id)
+    }
+
+    /// Calls that await a reply or still send arguments.
+    pub(crate) fn pending(&self) -> usize {
+        self.pending
+    }
+
+    pub(crate) fn ids(&self) -> Vec<Id> {
+        self.calls.keys().copied().collect()
+    }
+}

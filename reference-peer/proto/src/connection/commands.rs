@@ -1,0 +1,422 @@
+//! What the user of a connection makes it do: replies, calls, deliveries after hooks, closing.
+
+use std::sync::Arc;
+
+use duplex_spec::{Code, Id};
+
+use super::inbox::Read;
+use super::provider::ServeKey;
+use super::{ArgFrame, Connection, EndReason, Failure, ReplyFrame};
+use crate::codec::{Body, Outgoing};
+use crate::error::RemoteError;
+use crate::ext::Ext;
+use crate::value::Raw;
+
+/// A terminal reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The result, or the last item.
+    Result(Raw),
+    /// The end of a stream, without an item.
+    End,
+    /// An error.
+    Error(RemoteError),
+}
+
+/// Why nothing was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The connection is closed, or not yet greeted.
+    #[error("the connection is closed")]
+    Closed,
+    /// This side of the call has ended.
+    #[error("this side of the call has ended")]
+    Ended,
+    /// The frame would be over the limit.
+    #[error("the frame would be larger than frames may be")]
+    TooLarge,
+}
+
+/// What became of a frame that was delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// It can be read.
+    Delivered,
+    /// Nobody can read it any more.
+    Ignored,
+    /// It passed a limit, and the call is over. r[limit.buffered-items.over]
+    Overflow,
+}
+
+impl Connection {
+    // ---- the provider's side ----
+
+    /// The method of a served call.
+    #[must_use]
+    pub fn method(&self, key: ServeKey) -> Option<&Arc<str>> {
+        self.provider.get(key).map(|serving| &serving.method)
+    }
+
+    /// The id of a served call; `None` for a notification or a call that is let go.
+    #[must_use]
+    pub fn id(&self, key: ServeKey) -> Option<Id> {
+        self.provider.get(key).and_then(|serving| serving.id)
+    }
+
+    /// The ext of a served call: of its newest request frame, as the hooks left it.
+    #[must_use]
+    pub fn ext(&self, key: ServeKey) -> Option<&Ext> {
+        self.provider.get(key).and_then(|serving| serving.ext.as_ref())
+    }
+
+    /// Whether the terminal reply of a served call is still to come.
+    #[must_use]
+    pub fn is_unanswered(&self, key: ServeKey) -> bool {
+        self.provider.get(key).is_some_and(|serving| serving.reply_open)
+    }
+
+    /// Whether the handler of a served call has streamed items.
+    #[must_use]
+    pub fn has_streamed(&self, key: ServeKey) -> bool {
+        self.provider.get(key).is_some_and(|serving| serving.streamed)
+    }
+
+    /// Sets the ext of a served call. r[middleware.ext]
+    pub fn set_ext(&mut self, key: ServeKey, ext: Option<Ext>) {
+        if let Some(serving) = self.provider.get_mut(key) {
+            serving.ext = ext;
+        }
+    }
+
+    /// Puts a request frame where the handler reads it.
+    pub fn deliver_request(&mut self, key: ServeKey, frame: ArgFrame) -> Delivery {
+        let (items, total) = (self.limits.buffered_items, self.limits.buffered_bytes);
+        let buffered = self.buffered_bytes;
+        let Some(serving) = self.provider.get_mut(key) else { return Delivery::Ignored };
+        let (item, end) = match frame {
+            ArgFrame::Item(item) => (Some(item), None),
+            ArgFrame::Last(item) => (Some(item), Some(Ok(()))),
+            ArgFrame::End => (None, Some(Ok(()))),
+            ArgFrame::Aborted(error) => (None, Some(Err(Failure::Aborted(error)))),
+        };
+        if let Some(item) = item {
+            if serving.id.is_some() && !serving.reply_open {
+                return Delivery::Ignored;
+            }
+            if serving.inbox.len() >= items || buffered.saturating_add(item.bytes().len()) > total {
+                self.overflow(key, end.is_some());
+                return Delivery::Overflow;
+            }
+            let before = serving.inbox.bytes();
+            serving.inbox.push(item);
+            self.buffered_bytes += serving.inbox.bytes() - before;
+        }
+        if let Some(end) = end {
+            serving.inbox.end(end);
+        }
+        Delivery::Delivered
+    }
+
+    /// A request frame that would not fit any more: the call ends, its arguments are discarded. r[limit.buffered-items.over]
+    fn overflow(&mut self, key: ServeKey, is_complete: bool) {
+        let Some(serving) = self.provider.get_mut(key) else { return };
+        serving.inbox.end(Err(Failure::Overflow));
+        serving.args_open = !is_complete;
+        let (id, ext) = (serving.id.filter(|_| serving.reply_open), serving.ext.clone());
+        self.provider.end_reply(key);
+        if let Some(id) = id {
+            self.put_error(id, Code::OVERFLOW, ext.as_ref());
+        }
+        self.check_draining();
+    }
+
+    /// Reads the arguments of a served call.
+    pub fn read_args(&mut self, key: ServeKey) -> Read {
+        let Some(serving) = self.provider.get_mut(key) else { return Read::Failed(Failure::Closed) };
+        let before = serving.inbox.bytes();
+        let read = serving.inbox.read();
+        self.buffered_bytes -= before - serving.inbox.bytes();
+        read
+    }
+
+    /// Makes the arguments of a served call fail for its handler, as when a hook answered in its place.
+    pub fn fail_handler(&mut self, key: ServeKey, failure: Failure) {
+        if let Some(serving) = self.provider.get_mut(key) {
+            serving.inbox.end(Err(failure));
+        }
+    }
+
+    /// Sends an item of a result stream, with this ext. A notification's items go nowhere.
+    ///
+    /// # Errors
+    /// [`SendError::Ended`] after the terminal reply. [`SendError::TooLarge`]: the call has been ended with -32603.
+    pub fn send_item(&mut self, key: ServeKey, payload: &Raw, ext: Option<&Ext>) -> Result<(), SendError> {
+        let Some(id) = self.replying(key)? else { return Ok(()) };
+        let body = Body::Result(payload);
+        // r[stream.result.more] r[call.reply.id]
+        match self.put_message(&Outgoing { id: Some(id), body, more: Some(true), ext }) {
+            Ok(()) => {
+                if let Some(serving) = self.provider.get_mut(key) {
+                    serving.streamed = true;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.end_unsendable(key, id, ext);
+                Err(error)
+            }
+        }
+    }
+
+    /// Sends the terminal reply, with this ext. A notification's goes nowhere.
+    ///
+    /// # Errors
+    /// [`SendError::Ended`] after an earlier terminal reply. [`SendError::TooLarge`]: -32603 was sent instead.
+    pub fn reply(&mut self, key: ServeKey, reply: &Reply, ext: Option<&Ext>) -> Result<(), SendError> {
+        let Some(id) = self.replying(key)? else { return Ok(()) };
+        let streamed = self.has_streamed(key);
+        let body = match reply {
+            Reply::Result(payload) => Body::Result(payload),
+            Reply::End => Body::ResultEnd,
+            Reply::Error(error) => Body::Error(error),
+        };
+        // r[message.more.false] Spelled out where a stream ends.
+        let more = (streamed || matches!(reply, Reply::End)).then_some(false);
+        match self.put_message(&Outgoing { id: Some(id), body, more, ext }) {
+            // r[call.reply] r[call.reply.nothing-after]
+            Ok(()) => {
+                self.provider.end_reply(key);
+                self.check_draining();
+                self.finish_half_closed();
+                Ok(())
+            }
+            Err(error) => {
+                self.end_unsendable(key, id, ext);
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends a served call without a reply: its handler gave up because the connection ended.
+    pub fn abandon(&mut self, key: ServeKey) {
+        self.provider.end_reply(key);
+        self.finish_half_closed();
+    }
+
+    /// The handler lets go of a served call. One that is unanswered gets -32603. r[call.reply.default]
+    pub fn release(&mut self, key: ServeKey) {
+        if let Some(serving) = self.provider.get(key)
+            && serving.reply_open
+            && !self.is_closing()
+        {
+            let ext = serving.ext.clone();
+            _ = self.reply(key, &Reply::Error(RemoteError::of(Code::FAILED)), ext.as_ref());
+        }
+        if let Some(serving) = self.provider.remove(key) {
+            self.buffered_bytes -= serving.inbox.bytes();
+        }
+    }
+
+    /// The id to reply to; `None` for a notification.
+    fn replying(&self, key: ServeKey) -> Result<Option<Id>, SendError> {
+        if self.is_closing() {
+            return Err(SendError::Closed);
+        }
+        let Some(serving) = self.provider.get(key) else { return Err(SendError::Ended) };
+        match serving.id {
+            // r[call.notification]
+            None => Ok(None),
+            Some(id) if serving.reply_open => Ok(Some(id)),
+            Some(_) => Err(SendError::Ended),
+        }
+    }
+
+    /// r[error.unsendable]
+    fn end_unsendable(&mut self, key: ServeKey, id: Id, ext: Option<&Ext>) {
+        let ext = ext.filter(|ext| ext.raw().bytes().len() <= self.limits.ext);
+        self.put_error(id, Code::FAILED, ext);
+        self.provider.end_reply(key);
+        self.check_draining();
+        self.finish_half_closed();
+    }
+
+    // ---- the caller's side ----
+
+    /// Sends a notification. r[call.notify]
+    ///
+    /// # Errors
+    /// When the connection is closed or the frame would be too large.
+    pub fn notify(&mut self, method: &str, payload: &Raw, ext: Option<&Ext>) -> Result<(), SendError> {
+        self.check_calling()?;
+        self.put_message(&Outgoing { id: None, body: Body::Request(method, payload), more: None, ext })
+    }
+
+    /// Opens a call with its first frame: `more` says whether further arguments follow; no payload is an empty stream.
+    ///
+    /// # Errors
+    /// When the connection is closed or the frame would be too large; nothing is sent then and no id is used.
+    pub fn call(&mut self, method: &Arc<str>, payload: Option<&Raw>, more: bool, ext: Option<&Ext>) -> Result<Id, SendError> {
+        self.check_calling()?;
+        let id = self.caller.open(Arc::clone(method), more).ok_or(SendError::Closed)?;
+        let (body, more) = match payload {
+            Some(payload) => (Body::Request(method, payload), more.then_some(true)),
+            // r[stream.args.empty]
+            None => (Body::RequestEnd(method), Some(false)),
+        };
+        // r[call.send]
+        let sent = self.put_message(&Outgoing { id: Some(id), body, more, ext });
+        if let Err(error) = sent {
+            self.caller.remove(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Sends a further argument; the last if not `more`; no payload ends the arguments without one.
+    ///
+    /// # Errors
+    /// When the arguments have ended, or the frame would be too large; the latter aborts the call.
+    pub fn send_arg(&mut self, id: Id, payload: Option<&Raw>, more: bool, ext: Option<&Ext>) -> Result<(), SendError> {
+        let Some(call) = self.caller.get(id) else { return Err(SendError::Closed) };
+        if !call.args_open {
+            return Err(if self.is_closing() || self.input_ended { SendError::Closed } else { SendError::Ended });
+        }
+        let method = Arc::clone(&call.method);
+        let body = payload.map_or(Body::RequestEnd(&method), |payload| Body::Request(&method, payload));
+        let more = more && payload.is_some();
+        // r[stream.args.more]
+        match self.put_message(&Outgoing { id: Some(id), body, more: Some(more), ext }) {
+            Ok(()) => {
+                if let Some(call) = self.caller.get_mut(id) {
+                    call.args_open = more;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.end_args_early(id, true);
+                Err(error)
+            }
+        }
+    }
+
+    /// Aborts the arguments of a call. Its reply is still awaited. r[stream.abort.send]
+    ///
+    /// # Errors
+    /// When the arguments have ended.
+    pub fn abort(&mut self, id: Id, error: &RemoteError) -> Result<(), SendError> {
+        let Some(call) = self.caller.get_mut(id) else { return Err(SendError::Closed) };
+        if !std::mem::replace(&mut call.args_open, false) {
+            return Err(SendError::Ended);
+        }
+        let method = Arc::clone(&call.method);
+        let body = Body::RequestAbort(&method, error);
+        self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext: None })
+    }
+
+    /// The ext of the newest reply to a call.
+    #[must_use]
+    pub fn reply_ext(&self, id: Id) -> Option<&Ext> {
+        self.caller.get(id).and_then(|call| call.reply_ext.as_ref())
+    }
+
+    /// Whether items of a stream have come in reply to a call, before its terminal reply.
+    #[must_use]
+    pub fn has_reply_streamed(&self, id: Id) -> bool {
+        self.caller.get(id).is_some_and(|call| call.streamed)
+    }
+
+    /// Sets the ext that the user of a call is shown.
+    pub fn set_reply_ext(&mut self, id: Id, ext: Option<Ext>) {
+        if let Some(call) = self.caller.get_mut(id) {
+            call.reply_ext = ext;
+        }
+    }
+
+    /// The method of a call.
+    #[must_use]
+    pub fn called_method(&self, id: Id) -> Option<&Arc<str>> {
+        self.caller.get(id).map(|call| &call.method)
+    }
+
+    /// Puts a reply frame where the user of the call reads it.
+    pub fn deliver_reply(&mut self, id: Id, frame: ReplyFrame) -> Delivery {
+        let (items, total) = (self.limits.buffered_items, self.limits.buffered_bytes);
+        let buffered = self.buffered_bytes;
+        let Some(call) = self.caller.get_mut(id) else { return Delivery::Ignored };
+        let (item, end) = match frame {
+            ReplyFrame::Item(item) => (Some(item), None),
+            ReplyFrame::Last(item) => (Some(item), Some(Ok(()))),
+            ReplyFrame::End => (None, Some(Ok(()))),
+            ReplyFrame::Error(error) => (None, Some(Err(Failure::Remote(error)))),
+            ReplyFrame::Bad(why) => (None, Some(Err(Failure::BadReply(why)))),
+        };
+        if let Some(item) = item {
+            if call.inbox.len() >= items || buffered.saturating_add(item.bytes().len()) > total {
+                self.fail_call(id, Failure::Overflow);
+                return Delivery::Overflow;
+            }
+            let before = call.inbox.bytes();
+            call.inbox.push(item);
+            self.buffered_bytes += call.inbox.bytes() - before;
+        }
+        if let Some(end) = end {
+            call.inbox.end(end);
+        }
+        Delivery::Delivered
+    }
+
+    /// Fails a call locally, as when a hook failed. The other peer hears of it only if arguments were open.
+    pub fn fail_call(&mut self, id: Id, failure: Failure) {
+        self.fail_reply(id, failure);
+        self.caller.end_reply(id);
+        self.end_args_early(id, true);
+    }
+
+    /// Completes a call locally, as when a hook answered in the provider's place. Later replies are ignored.
+    pub fn complete_call(&mut self, id: Id, frame: ReplyFrame) {
+        self.deliver_reply(id, frame);
+        self.caller.end_reply(id);
+        self.end_args_early(id, true);
+    }
+
+    /// Reads the results of a call.
+    pub fn read_reply(&mut self, id: Id) -> Read {
+        let Some(call) = self.caller.get_mut(id) else { return Read::Failed(Failure::Closed) };
+        let before = call.inbox.bytes();
+        let read = call.inbox.read();
+        self.buffered_bytes -= before - call.inbox.bytes();
+        read
+    }
+
+    /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame.
+    pub fn forget(&mut self, id: Id) {
+        self.end_args_early(id, true);
+        if let Some(call) = self.caller.remove(id) {
+            self.buffered_bytes -= call.inbox.bytes();
+        }
+    }
+
+    fn check_calling(&self) -> Result<(), SendError> {
+        if self.is_closing() || self.input_ended || self.is_greeting() { Err(SendError::Closed) } else { Ok(()) }
+    }
+
+    // ---- the connection ----
+
+    /// Closes the connection: what was accepted for sending is written, nothing more is handled. r[close.local]
+    pub fn close(&mut self) {
+        self.begin_closing(EndReason::Local);
+    }
+
+    /// Sends an empty frame, so that the other peer sees life. Never before the greeting is through. r[greeting.first]
+    ///
+    /// # Errors
+    /// When the connection is closed or the greeting is not through.
+    pub fn keepalive(&mut self) -> Result<(), SendError> {
+        if self.is_closing() || self.is_greeting() {
+            return Err(SendError::Closed);
+        }
+        self.put_frame(|_| {});
+        Ok(())
+    }
+}

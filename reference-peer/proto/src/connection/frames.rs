@@ -1,0 +1,227 @@
+//! What each message does to the tables. The provider's side follows one table of states: free, arguments open, arguments
+//! complete, draining.
+//!
+//! A frame changes the tables here, before any hook sees it; what hooks decide comes back as commands.
+
+use std::sync::Arc;
+
+use duplex_spec::{Code, Id};
+
+use super::provider::{IdState, ServeKey};
+use super::{ArgFrame, Connection, EndReason, Event, Failure, ReplyFrame};
+use crate::codec::{Body, ErrorMember, IdMember, Kind, Message, More, Outgoing};
+use crate::error::RemoteError;
+use crate::value::{Format, Raw};
+
+impl Connection {
+    pub(super) fn message(&mut self, message: Message) {
+        match message.kind {
+            Kind::Request => match message.id {
+                IdMember::Absent => self.notification(message),
+                IdMember::Valid(id) => self.request(id, message),
+                // r[message.id.invalid]
+                IdMember::Invalid => self.dropped("a request whose id is no id"),
+            },
+            Kind::Reply => match message.id {
+                IdMember::Valid(id) => self.reply_frame(id, message),
+                // r[call.reply.unknown]
+                IdMember::Absent | IdMember::Invalid => self.dropped("a reply without an id"),
+            },
+            // r[message.type.unknown]
+            Kind::Unknown => self.dropped("a message of unknown type"),
+        }
+    }
+
+    fn dropped(&mut self, what: &'static str) {
+        self.events.push_back(Event::Dropped(what));
+    }
+
+    // ---- requests ----
+
+    fn notification(&mut self, message: Message) {
+        let Some(method) = message.method.as_ref().and_then(text) else {
+            // r[message.invalid.notification]
+            return self.dropped("a notification without a method");
+        };
+        // r[call.notification.more]
+        if message.more != More::No || self.is_ext_too_large(&message) {
+            return self.dropped("a notification that is not valid");
+        }
+        // r[limit.open-calls.over] There is nobody to tell.
+        if self.is_full() {
+            return self.dropped("a notification beyond the limit of open calls");
+        }
+        let frame = first_frame(&message);
+        let key = self.provider.start(None, method, message.ext, false);
+        self.events.push_back(Event::Request { key, first: true, frame });
+    }
+
+    fn request(&mut self, id: Id, message: Message) {
+        match self.provider.id_state(id) {
+            None => self.first_frame(id, message),
+            Some(IdState::Draining) => self.drained_frame(id, &message),
+            Some(IdState::Serving(key)) => {
+                if self.provider.get(key).is_some_and(|serving| serving.args_open) {
+                    self.continuation(id, key, message);
+                } else {
+                    // r[call.duplicate]
+                    self.dropped("a request frame on an id whose arguments are complete");
+                }
+            }
+        }
+    }
+
+    fn first_frame(&mut self, id: Id, message: Message) {
+        // r[stream.abort.first] `error` is not looked at here.
+        let method = message.method.as_ref().and_then(text);
+        // r[message.method.invalid] r[message.more.invalid] r[ext.size]
+        let Some(method) = method.filter(|_| message.more != More::Invalid && !self.is_ext_too_large(&message)) else {
+            return self.reject(id, Code::INVALID_REQUEST, message.more != More::No);
+        };
+        // r[limit.open-calls.over]
+        if self.is_full() {
+            return self.reject(id, Code::TOO_MANY_CALLS, message.more == More::Yes);
+        }
+        let frame = first_frame(&message);
+        let key = self.provider.start(Some(id), method, message.ext, message.more == More::Yes);
+        self.events.push_back(Event::Request { key, first: true, frame });
+    }
+
+    /// Answers a call that never starts. r[stream.args.invalid-first]
+    fn reject(&mut self, id: Id, code: Code, is_open: bool) {
+        self.put_error(id, code, None);
+        if is_open {
+            self.provider.drain(id);
+            self.check_draining();
+        }
+    }
+
+    fn drained_frame(&mut self, id: Id, message: &Message) {
+        // An abort ends a stream whatever its `more` says; a malformed `more` ends nothing. r[stream.early]
+        if message.more == More::No || message.error != ErrorMember::Absent {
+            self.provider.end_drain(id);
+        }
+    }
+
+    fn continuation(&mut self, id: Id, key: ServeKey, message: Message) {
+        // r[stream.args.method] `method` is not looked at here.
+        let is_itemless_end = message.is_itemless_end();
+        let is_ext_too_large = self.is_ext_too_large(&message);
+        let frame = match message.error {
+            // r[stream.abort] r[stream.abort.wins]
+            ErrorMember::Error(error) => ArgFrame::Aborted(Some(error)),
+            ErrorMember::Malformed => ArgFrame::Aborted(None),
+            ErrorMember::Absent => {
+                if message.more == More::Invalid || is_ext_too_large {
+                    return self.invalid_continuation(id, key, message.more);
+                }
+                match message.more {
+                    More::Yes => ArgFrame::Item(message.payload),
+                    _ if is_itemless_end => ArgFrame::End,
+                    _ => ArgFrame::Last(message.payload),
+                }
+            }
+        };
+        if let Some(serving) = self.provider.get_mut(key) {
+            // r[ext.newest] r[ext.sticky]
+            if let Some(ext) = message.ext.filter(|_| !is_ext_too_large) {
+                serving.ext = Some(ext);
+            }
+            serving.args_open = matches!(frame, ArgFrame::Item(_));
+        }
+        self.events.push_back(Event::Request { key, first: false, frame });
+    }
+
+    /// r[stream.args.invalid]
+    fn invalid_continuation(&mut self, id: Id, key: ServeKey, more: More) {
+        self.fail_args(key, Failure::Invalid);
+        if more == More::No {
+            self.provider.end_args(key);
+        }
+        self.provider.end_reply(key);
+        self.put_error(id, Code::INVALID_REQUEST, None);
+        self.check_draining();
+        // The handler's reader has to look.
+        self.events.push_back(Event::Request { key, first: false, frame: ArgFrame::Aborted(None) });
+    }
+
+    fn is_full(&self) -> bool {
+        // Handlers that answered and run on count too, but only once they are many more than ever could be open.
+        self.provider.open() >= self.limits.open_calls || self.provider.held() >= self.limits.open_calls.saturating_mul(4)
+    }
+
+    fn is_ext_too_large(&self, message: &Message) -> bool {
+        message.ext.as_ref().is_some_and(|ext| ext.raw().bytes().len() > self.limits.ext)
+    }
+
+    /// r[limit.draining]
+    pub(super) fn check_draining(&mut self) {
+        if self.provider.draining() > self.limits.draining_ids {
+            self.begin_closing(EndReason::Limit("draining_ids"));
+        }
+    }
+
+    // ---- replies ----
+
+    fn reply_frame(&mut self, id: Id, message: Message) {
+        let is_itemless_end = message.is_itemless_end();
+        let ext_limit = self.limits.ext;
+        let Some(call) = self.caller.awaiting(id) else {
+            // r[call.reply.unknown] r[call.reply.late] r[call.reply.to-reply]
+            return self.dropped("a reply to no open call");
+        };
+        call.reply_ext = message.ext.filter(|ext| ext.raw().bytes().len() <= ext_limit);
+        let frame = match (message.error, message.more) {
+            // r[error.wins]
+            (ErrorMember::Error(error), _) => ReplyFrame::Error(error),
+            // r[call.bad-reply]
+            (ErrorMember::Malformed, _) => ReplyFrame::Bad("`error` is no map of `code` and `message`"),
+            (ErrorMember::Absent, More::Invalid) => ReplyFrame::Bad("`more` is neither true, false nor null"),
+            (ErrorMember::Absent, More::Yes) => ReplyFrame::Item(message.payload),
+            (ErrorMember::Absent, More::No) if is_itemless_end => ReplyFrame::End,
+            (ErrorMember::Absent, More::No) => ReplyFrame::Last(message.payload),
+        };
+        if !frame.is_terminal() {
+            call.streamed = true;
+        } else {
+            self.caller.end_reply(id);
+            let is_bad = matches!(frame, ReplyFrame::Bad(_));
+            self.end_args_early(id, is_bad);
+        }
+        self.events.push_back(Event::Reply { id, frame });
+    }
+
+    /// Ends the request side of a call that is over: `end` after the provider's terminal, an abort in every other case.
+    pub(super) fn end_args_early(&mut self, id: Id, is_abort: bool) {
+        let Some(call) = self.caller.get_mut(id) else { return };
+        if !std::mem::replace(&mut call.args_open, false) || self.is_closing() {
+            return;
+        }
+        let method = self.caller.get(id).map(|call| Arc::clone(&call.method)).unwrap_or_default();
+        let error = RemoteError::of(Code::ABORTED);
+        // r[stream.early.caller] r[stream.abort.send]
+        let body = if is_abort { Body::RequestAbort(&method, &error) } else { Body::RequestEnd(&method) };
+        self.put_urgent(&Outgoing { id: Some(id), body, more: Some(false), ext: None });
+    }
+}
+
+fn first_frame(message: &Message) -> ArgFrame {
+    // `error` ends nothing here, but beside it an `end` is misplaced. r[stream.abort.first] r[message.end.misplaced]
+    if message.more == More::Yes {
+        ArgFrame::Item(message.payload.clone())
+    } else if message.is_itemless_end() {
+        ArgFrame::End
+    } else {
+        ArgFrame::Last(message.payload.clone())
+    }
+}
+
+/// The text of an encoded string; `None` for any other value.
+fn text(raw: &Raw) -> Option<Arc<str>> {
+    match raw.format() {
+        Format::Json => {
+            std::str::from_utf8(raw.bytes()).ok().and_then(crate::codec::json::string).map(|text| Arc::from(text.as_ref()))
+        }
+        Format::MessagePack => crate::codec::msgpack::string(raw.bytes()).map(Arc::from),
+    }
+}

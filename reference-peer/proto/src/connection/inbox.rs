@@ -1,0 +1,86 @@
+//! What has come in on one channel and was not read yet: items, then how they ended.
+//!
+//! Bounded by its user: an inbox counts, and the connection decides at the limit.
+
+use std::collections::VecDeque;
+
+use crate::error::RemoteError;
+use crate::value::Raw;
+
+/// What reading a channel gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// An item, or the result.
+    Item(Raw),
+    /// The other side sent its last.
+    End,
+    /// The items ended otherwise. Every further read says so again.
+    Failed(Failure),
+    /// Nothing yet.
+    Pending,
+}
+
+/// Why a channel's items ended before their time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The connection ended.
+    Closed,
+    /// The provider replied with an error.
+    Remote(RemoteError),
+    /// The caller aborted its arguments, with this error if it was well formed.
+    Aborted(Option<RemoteError>),
+    /// A later frame of the request was not valid.
+    Invalid,
+    /// The reply was not valid.
+    BadReply(&'static str),
+    /// More came than the limits let wait unread.
+    Overflow,
+    /// A hook failed, or answered in the other side's place.
+    Hook,
+}
+
+/// Unread items of one channel.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    items: VecDeque<Raw>,
+    bytes: usize,
+    end: Option<Result<(), Failure>>,
+}
+
+impl Inbox {
+    /// Items that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn push(&mut self, item: Raw) {
+        if self.end.is_none() {
+            self.bytes += item.bytes().len();
+            self.items.push_back(item);
+        }
+    }
+
+    /// The first end holds.
+    pub(crate) fn end(&mut self, end: Result<(), Failure>) {
+        self.end.get_or_insert(end);
+    }
+
+    /// The next item or the end; an item's bytes no longer count.
+    pub(crate) fn read(&mut self) -> Read {
+        if let Some(item) = self.items.pop_front() {
+            self.bytes -= item.bytes().len();
+            return Read::Item(item);
+        }
+        match &self.end {
+            None => Read::Pending,
+            Some(Ok(())) => Read::End,
+            Some(Err(failure)) => Read::Failed(failure.clone()),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The calls that the other peer makes: what an id means on the wire, and what the handler still holds.
+//!
+//! Two tables, because the two live differently: an id is free again once both sides ended, while a handler may run on
+//! after its reply; and a new call may take the id meanwhile.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use duplex_spec::Id;
+
+use super::inbox::{Failure, Inbox};
+use crate::ext::Ext;
+
+/// Names one served call or notification, for as long as its handler holds it. Never used twice on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServeKey(u64);
+
+/// What an id stands for. An absent id is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IdState {
+    /// A call whose terminal reply was not sent.
+    Serving(ServeKey),
+    /// The terminal reply was sent, the arguments have not ended: frames are discarded up to the last.
+    Draining,
+}
+
+/// One served call or notification, until its handler lets go.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    /// `None`: a notification.
+    pub(crate) id: Option<Id>,
+    pub(crate) method: Arc<str>,
+    pub(crate) ext: Option<Ext>,
+    pub(crate) args_open: bool,
+    /// Whether the terminal reply can still be sent. A notification has none from the start.
+    pub(crate) reply_open: bool,
+    /// Whether results were streamed.
+    pub(crate) streamed: bool,
+    pub(crate) inbox: Inbox,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Provider {
+    ids: HashMap<Id, IdState>,
+    serving: HashMap<ServeKey, Serving>,
+    draining: usize,
+    notifications: usize,
+    last: u64,
+}
+
+impl Provider {
+    pub(crate) fn id_state(&self, id: Id) -> Option<IdState> {
+        self.ids.get(&id).copied()
+    }
+
+    pub(crate) fn get(&self, key: ServeKey) -> Option<&Serving> {
+        self.serving.get(&key)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: ServeKey) -> Option<&mut Serving> {
+        self.serving.get_mut(&key)
+    }
+
+    /// Calls that wait for their reply, and notifications whose handler runs.
+    pub(crate) fn open(&self) -> usize {
+        self.unanswered() + self.notifications
+    }
+
+    /// Calls that wait for their reply.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.ids.len() - self.draining
+    }
+
+    /// What handlers hold: calls and notifications, those answered already included.
+    pub(crate) fn held(&self) -> usize {
+        self.serving.len()
+    }
+
+    pub(crate) fn draining(&self) -> usize {
+        self.draining
+    }
+
+    pub(crate) fn start(&mut self, id: Option<Id>, method: Arc<str>, ext: Option<Ext>, args_open: bool) -> ServeKey {
+        self.last += 1;
+        let key = ServeKey(self.last);
+        match id {
+            Some(id) => _ = self.ids.insert(id, IdState::Serving(key)),
+            None => self.notifications += 1,
+        }
+        let serving = Serving { id, method, ext, args_open, reply_open: id.is_some(), streamed: false, inbox: Inbox::default() };
+        self.serving.insert(key, serving);
+        key
+    }
+
+    /// The arguments are complete, or failed.
+    pub(crate) fn end_args(&mut self, key: ServeKey) {
+        if let Some(serving) = self.serving.get_mut(&key) {
+            serving.args_open = false;
+        }
+    }
+
+    /// The terminal reply is decided: the id is free, or drains while the arguments are open. r[stream.early]
+    pub(crate) fn end_reply(&mut self, key: ServeKey) {
+        let Some(serving) = self.serving.get_mut(&key) else { return };
+        let Some(id) = serving.id.filter(|_| serving.reply_open) else { return };
+        serving.reply_open = false;
+        let args_open = std::mem::replace(&mut serving.args_open, false);
+        if args_open {
+            serving.inbox.end(Err(Failure::Closed));
+            self.drain(id);
+        } else {
+            self.ids.remove(&id);
+        }
+    }
+
+    /// Discards what comes on this id, up to its last frame.
+    pub(crate) fn drain(&mut self, id: Id) {
+        if self.ids.insert(id, IdState::Draining) != Some(IdState::Draining) {
+            self.draining += 1;
+        }
+    }
+
+    /// The last frame of a discarded stream has come. r[stream.early.reuse]
+    pub(crate) fn end_drain(&mut self, id: Id) {
+        if self.ids.remove(&id) == Some(IdState::Draining) {
+            self.draining -= 1;
+        }
+    }
+
+    /// The handler lets go. What it left unanswered must have been answered before.
+    pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Serving> {
+        self.end_reply(key);
+        let serving = self.serving.remove(&key)?;
+        if serving.id.is_none() {
+            self.notifications -= 1;
+        }
+        Some(serving)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<ServeKey> {
+        self.serving.keys().copied().collect()
+    }
+}

@@ -1,0 +1,136 @@
+//! Values kept as the bytes that they came in, and decoded only when somebody asks.
+//!
+//! A payload that is only passed on is never parsed beyond the check that its frame was one well-formed message.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{json, msgpack};
+
+/// How a value is encoded. A codec names the format of the values in its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// RFC 8259 text.
+    Json,
+    /// MessagePack.
+    MessagePack,
+}
+
+/// One encoded value: well formed in its format, cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raw {
+    format: Format,
+    bytes: Bytes,
+}
+
+/// A value does not have the shape that was asked for.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the value does not fit the type asked for: {0}")]
+pub struct DecodeError(String);
+
+/// A value cannot be encoded.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the value cannot be encoded: {0}")]
+pub struct EncodeError(String);
+
+impl Raw {
+    /// Takes bytes that a codec has checked.
+    pub(crate) fn checked(format: Format, bytes: Bytes) -> Self {
+        Self { format, bytes }
+    }
+
+    /// The null of a format.
+    #[must_use]
+    pub fn null(format: Format) -> Self {
+        let bytes: &'static [u8] = match format {
+            Format::Json => b"null",
+            Format::MessagePack => &[0xc0],
+        };
+        Self { format, bytes: Bytes::from_static(bytes) }
+    }
+
+    /// Encodes a value.
+    ///
+    /// # Errors
+    /// When the value has no encoding in the format, such as a JSON map whose keys are no strings.
+    pub fn encode<T: Serialize + ?Sized>(format: Format, value: &T) -> Result<Self, EncodeError> {
+        let bytes = match format {
+            Format::Json => serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string()))?,
+            Format::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| EncodeError(error.to_string()))?,
+        };
+        Ok(Self { format, bytes: bytes.into() })
+    }
+
+    /// Decodes the value as a type.
+    ///
+    /// # Errors
+    /// When the value has another shape than the type.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        match self.format {
+            Format::Json => serde_json::from_slice(&self.bytes).map_err(|error| DecodeError(error.to_string())),
+            Format::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| DecodeError(error.to_string())),
+        }
+    }
+
+    /// The format of the bytes.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The encoded value.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether the value is null.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        match self.format {
+            Format::Json => self.bytes.as_ref() == b"null",
+            Format::MessagePack => self.bytes.as_ref() == [0xc0],
+        }
+    }
+
+    /// Whether the value is a map.
+    #[must_use]
+    pub fn is_map(&self) -> bool {
+        let first = self.bytes.first().copied().unwrap_or_default();
+        match self.format {
+            Format::Json => first == b'{',
+            Format::MessagePack => msgpack::is_map(first),
+        }
+    }
+
+    /// The same value in another format. Free where the format is the same already.
+    ///
+    /// # Errors
+    /// When the other format has no such value: MessagePack's `bin` and non-string keys have no JSON.
+    pub fn to_format(&self, format: Format) -> Result<Self, EncodeError> {
+        if self.format == format {
+            return Ok(self.clone());
+        }
+        let value: serde_json::Value = self.decode().map_err(|error| EncodeError(error.to_string()))?;
+        Self::encode(format, &value)
+    }
+
+    /// The entries of a map, in order, later duplicates last; none if this is no map.
+    pub(crate) fn entries(&self) -> Vec<(String, Self)> {
+        match self.format {
+            Format::Json => json::entries(&self.bytes),
+            Format::MessagePack => msgpack::entries(&self.bytes),
+        }
+    }
+
+    /// A map of these entries.
+    pub(crate) fn map(format: Format, entries: &[(String, Self)]) -> Self {
+        let bytes = match format {
+            Format::Json => json::map(entries),
+            Format::MessagePack => msgpack::map(entries),
+        };
+        Self { format, bytes }
+    }
+}

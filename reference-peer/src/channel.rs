@@ -1,0 +1,551 @@
+//! A channel: one call, seen from either side. Items are received in order and sent in order; both at once if need be.
+//!
+//! What a handler leaves undone is decided here: the last holder of a served call ends it.
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use duplex_proto::connection::{ArgFrame, Failure, Read, Reply, ReplyFrame, ServeKey};
+use duplex_proto::{Code, Ext, Format, Id, Raw, RemoteError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
+
+use crate::callback::Callback;
+use crate::error::{BoxError, Error};
+use crate::handler::{Handler, unary};
+use crate::hook::HookFrame;
+use crate::link::{Link, Status};
+use crate::peer::Peer;
+use crate::request::Request;
+
+/// One call: a handler's, to read arguments and send results; or a caller's, the other way round.
+///
+/// Dropping a caller's channel gives the call up. A handler's call ends when its handler does.
+pub struct Channel {
+    sender: Sender,
+}
+
+/// The sending half of a [`Channel`], for another task. Cheap to clone.
+#[derive(Clone)]
+pub struct Sender {
+    side: Side,
+}
+
+#[derive(Clone)]
+enum Side {
+    Provider(Arc<Served>),
+    Caller(Arc<Called>),
+}
+
+/// A served call; dropping the last reference ends it.
+struct Served {
+    link: Arc<Link>,
+    key: ServeKey,
+    /// Whether the handler returned, and did not panic.
+    has_returned: AtomicBool,
+}
+
+/// A call of ours; dropping the last reference gives it up.
+struct Called {
+    link: Arc<Link>,
+    method: Arc<str>,
+    ext: Option<Ext>,
+    stage: Mutex<Stage>,
+    opened: Notify,
+}
+
+enum Stage {
+    /// Nothing was sent.
+    Unopened,
+    /// The first frame was sent.
+    Open(Id),
+    /// Nothing was sent, because a hook answered or failed.
+    Local(VecDeque<Read>),
+}
+
+/// Runs a handler for a call.
+pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>) {
+    let served = Arc::new(Served { link: Arc::clone(link), key, has_returned: AtomicBool::new(false) });
+    tokio::spawn(async move {
+        let channel = Channel { sender: Sender { side: Side::Provider(Arc::clone(&served)) } };
+        let result = handler.serve(channel).await;
+        served.has_returned.store(true, Ordering::Relaxed);
+        if let Err(error) = result {
+            served.fail(error);
+        }
+    });
+}
+
+impl Channel {
+    pub(crate) fn caller(link: Arc<Link>, method: Arc<str>, ext: Option<Ext>) -> Self {
+        let called = Called { link, method, ext, stage: Mutex::new(Stage::Unopened), opened: Notify::new() };
+        Self { sender: Sender { side: Side::Caller(Arc::new(called)) } }
+    }
+
+    // ---- receiving ----
+
+    /// The next item; `None` after the last.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] when the provider ended its results with an error, [`Error::Aborted`] when the caller gave its
+    /// arguments up, [`Error::Closed`] when the connection ended first.
+    pub async fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
+        Ok(self.recv_raw().await?.map(|item| item.decode()).transpose()?)
+    }
+
+    /// Like [`Channel::recv`], with the item as it came.
+    ///
+    /// # Errors
+    /// As [`Channel::recv`].
+    pub async fn recv_raw(&mut self) -> Result<Option<Raw>, Error> {
+        match self.read().await {
+            Read::Item(item) => Ok(Some(item)),
+            Read::End => Ok(None),
+            Read::Failed(failure) => Err(failure.into()),
+            Read::Pending => unreachable!("invariant: reading waits"),
+        }
+    }
+
+    /// The argument of a handler that takes a single value: the first item, or null if there is none. r[stream.args.single]
+    ///
+    /// # Errors
+    /// As [`Channel::recv`], and when the value does not fit the type.
+    pub async fn argument<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+        Ok(self.argument_raw().await?.decode()?)
+    }
+
+    /// Like [`Channel::argument`], with the value as it came.
+    ///
+    /// # Errors
+    /// As [`Channel::recv`].
+    pub async fn argument_raw(&mut self) -> Result<Raw, Error> {
+        Ok(self.recv_raw().await?.unwrap_or_else(|| Raw::null(self.format())))
+    }
+
+    /// The single result of a call of ours; null for a stream without items. r[stream.end.single]
+    ///
+    /// # Errors
+    /// As [`Channel::recv`]; [`Error::Stream`] when items came before the last one.
+    pub async fn result(&mut self) -> Result<Raw, Error> {
+        let result = self.argument_raw().await?;
+        if let Side::Caller(called) = &self.sender.side
+            && let Some(id) = called.id()
+            && called.link.with(|core| core.has_reply_streamed(id))
+        {
+            return Err(Error::Stream);
+        }
+        Ok(result)
+    }
+
+    async fn read(&mut self) -> Read {
+        match &self.sender.side {
+            Side::Provider(served) => poll_fn(|cx| served.link.poll_args(served.key, cx)).await,
+            Side::Caller(called) => {
+                let id = loop {
+                    let opened = called.opened.notified();
+                    match &mut *called.stage() {
+                        Stage::Open(id) => break *id,
+                        Stage::Local(reads) => return reads.pop_front().unwrap_or(Read::End),
+                        Stage::Unopened => {}
+                    }
+                    opened.await;
+                };
+                poll_fn(|cx| called.link.poll_reply(id, cx)).await
+            }
+        }
+    }
+
+    // ---- sending ----
+
+    /// Sends an item; more follow. Waits while too much waits to be written.
+    ///
+    /// # Errors
+    /// When the item cannot be sent, or this side has ended.
+    pub async fn send<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
+        self.sender.send(item).await
+    }
+
+    /// Sends the last item, or the only result.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send_last<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
+        self.sender.send_last(item).await
+    }
+
+    /// Sends an item that is encoded already.
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send_raw(&self, item: &Raw, more: bool) -> Result<(), Error> {
+        self.sender.send_raw(item, more).await
+    }
+
+    /// Ends this side without an item.
+    ///
+    /// # Errors
+    /// When this side has ended, or the connection.
+    pub async fn finish(&self) -> Result<(), Error> {
+        self.sender.finish().await
+    }
+
+    /// Ends this side with an error: a handler's call fails with it; a caller's arguments are aborted.
+    ///
+    /// # Errors
+    /// When this side has ended, or the connection.
+    pub async fn send_err(&self, error: RemoteError) -> Result<(), Error> {
+        self.sender.send_err(error).await
+    }
+
+    /// The sending half, for another task.
+    #[must_use]
+    pub fn sender(&self) -> Sender {
+        self.sender.clone()
+    }
+
+    pub(crate) async fn notify(&self, argument: &Raw) -> Result<(), Error> {
+        let Side::Caller(called) = &self.sender.side else { return Err(Error::Ended) };
+        called.link.room().await;
+        let argument = argument.to_format(called.link.format())?;
+        match called.pass_hooks(None, ArgFrame::Last(argument))? {
+            Ok((frame, ext)) => {
+                let ArgFrame::Last(argument) = frame else { return Ok(()) };
+                Ok(called.link.with(|core| core.notify(&called.method, &argument, ext.as_ref()))?)
+            }
+            // A hook answered: there is nobody to tell.
+            Err(_) => Ok(()),
+        }
+    }
+
+    // ---- around the call ----
+
+    /// The method.
+    #[must_use]
+    pub fn method(&self) -> Arc<str> {
+        match &self.sender.side {
+            Side::Provider(served) => {
+                served.link.with(|core| core.method(served.key).cloned()).expect("invariant: a held call is in the table")
+            }
+            Side::Caller(called) => Arc::clone(&called.method),
+        }
+    }
+
+    /// Whether a handler serves a notification: what it sends goes nowhere.
+    #[must_use]
+    pub fn is_notification(&self) -> bool {
+        match &self.sender.side {
+            Side::Provider(served) => served.link.with(|core| core.id(served.key)).is_none(),
+            Side::Caller(_) => false,
+        }
+    }
+
+    /// A handler's channel: the ext of the newest request frame. A caller's: that of the newest reply.
+    #[must_use]
+    pub fn ext(&self) -> Option<Ext> {
+        match &self.sender.side {
+            Side::Provider(served) => served.link.with(|core| core.ext(served.key).cloned()),
+            Side::Caller(called) => called.id().and_then(|id| called.link.with(|core| core.reply_ext(id).cloned())),
+        }
+    }
+
+    /// Sets the ext that a handler's replies carry from now on.
+    pub fn set_ext(&self, ext: Option<Ext>) {
+        if let Side::Provider(served) = &self.sender.side {
+            served.link.with(|core| core.set_ext(served.key, ext));
+        }
+    }
+
+    /// Calls a method of the other peer from inside this call: with a copy of its ext. r[ext.inherit]
+    ///
+    /// # Errors
+    /// [`Error::Remote`] is the other peer's error; all others are local.
+    pub async fn call<A, R>(&self, method: &str, argument: &A) -> Result<R, Error>
+    where
+        A: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        self.request(method).call(argument).await
+    }
+
+    /// Prepares a call from inside this one: it starts with a copy of its ext.
+    pub fn request(&self, method: &str) -> Request {
+        let ext = match &self.sender.side {
+            Side::Provider(_) => self.ext(),
+            // r[ext.reply.ignored]
+            Side::Caller(called) => called.ext.clone(),
+        };
+        Request::new(self.link(), method, ext)
+    }
+
+    /// Opens a streaming call from inside this one.
+    #[must_use]
+    pub fn open(&self, method: &str) -> Self {
+        self.request(method).open()
+    }
+
+    /// Makes a callback of a handler, for this connection only.
+    #[must_use]
+    pub fn callback(&self, handler: impl Handler) -> Callback {
+        self.peer().callback(handler)
+    }
+
+    /// Makes a callback of a function of one value that returns one value.
+    #[must_use]
+    pub fn callback_fn<A, R, E, F, Fut>(&self, function: F) -> Callback
+    where
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + Sync + 'static,
+        E: Into<BoxError> + Send + 'static,
+        F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.callback(unary(function))
+    }
+
+    /// The connection that this call is on.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        Peer { link: Arc::clone(self.link()) }
+    }
+
+    /// Waits until the other peer has ended the connection, or this one has: nothing more will come. A handler may still be
+    /// able to reply. r[close.handlers]
+    pub async fn closed(&self) {
+        self.link().reached(Status::InputEnded).await;
+    }
+
+    /// How values are encoded on this connection.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.link().format()
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        self.sender.link()
+    }
+}
+
+impl Sender {
+    /// As [`Channel::send`].
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
+        let item = self.encode(item)?;
+        self.send_raw(&item, true).await
+    }
+
+    /// As [`Channel::send_last`].
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send_last<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
+        let item = self.encode(item)?;
+        self.send_raw(&item, false).await
+    }
+
+    /// As [`Channel::send_raw`].
+    ///
+    /// # Errors
+    /// As [`Channel::send`].
+    pub async fn send_raw(&self, item: &Raw, more: bool) -> Result<(), Error> {
+        let link = self.link();
+        link.room().await;
+        let item = item.to_format(link.format())?;
+        match &self.side {
+            Side::Provider(served) if more => Ok(link.send_item(served.key, item)?),
+            Side::Provider(served) => Ok(link.reply(served.key, Reply::Result(item))?),
+            Side::Caller(called) => called.send(if more { ArgFrame::Item(item) } else { ArgFrame::Last(item) }),
+        }
+    }
+
+    /// As [`Channel::finish`].
+    ///
+    /// # Errors
+    /// As [`Channel::finish`].
+    pub async fn finish(&self) -> Result<(), Error> {
+        self.link().room().await;
+        match &self.side {
+            Side::Provider(served) => Ok(served.link.reply(served.key, Reply::End)?),
+            Side::Caller(called) => called.send(ArgFrame::End),
+        }
+    }
+
+    /// As [`Channel::send_err`].
+    ///
+    /// # Errors
+    /// As [`Channel::send_err`].
+    pub async fn send_err(&self, error: RemoteError) -> Result<(), Error> {
+        match &self.side {
+            Side::Provider(served) => Ok(served.link.reply(served.key, Reply::Error(error))?),
+            Side::Caller(called) => {
+                let id = called.id().ok_or(Error::Ended)?;
+                let error = called.link.error_in_format(error);
+                Ok(called.link.with(|core| core.abort(id, &error))?)
+            }
+        }
+    }
+
+    /// Encodes an item for this connection. A result without encoding fails the call for its caller. r[error.unsendable]
+    fn encode<T: Serialize + ?Sized>(&self, item: &T) -> Result<Raw, Error> {
+        Raw::encode(self.link().format(), item).map_err(|error| {
+            if let Side::Provider(served) = &self.side {
+                // Ended already, or about to be told: there is nobody else to report to.
+                _ = served.link.reply(served.key, Reply::Error(RemoteError::of(Code::FAILED)));
+            }
+            error.into()
+        })
+    }
+
+    fn link(&self) -> &Arc<Link> {
+        match &self.side {
+            Side::Provider(served) => &served.link,
+            Side::Caller(called) => &called.link,
+        }
+    }
+}
+
+impl Served {
+    /// The handler failed with this. r[error.handler-failed] r[error.no-insides] r[error.application]
+    fn fail(&self, error: BoxError) {
+        let reply = match error.downcast::<RemoteError>() {
+            Ok(error) => *error,
+            Err(error) => {
+                let is_closed = matches!(error.downcast_ref::<Error>(), Some(Error::Closed));
+                if is_closed && self.link.status() >= Status::InputEnded {
+                    // It gave up because the connection ended: a reply would say nothing that the caller does not know.
+                    return self.link.with(|core| core.abandon(self.key));
+                }
+                let is_aborted = matches!(error.downcast_ref::<Error>(), Some(Error::Aborted(_)));
+                // r[stream.abort.reply]
+                RemoteError::of(if is_aborted { Code::ABORTED } else { Code::FAILED })
+            }
+        };
+        // A handler that fails after its terminal reply has failed for itself alone. r[call.reply.nothing-after]
+        _ = self.link.reply(self.key, Reply::Error(reply));
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let (is_unanswered, has_streamed) = self.link.with(|core| (core.is_unanswered(self.key), core.has_streamed(self.key)));
+        if is_unanswered {
+            // A stream that its handler just leaves has ended; everything else has failed. r[call.reply.default]
+            let reply = if has_streamed && self.has_returned.load(Ordering::Relaxed) {
+                Reply::End
+            } else {
+                Reply::Error(RemoteError::of(Code::FAILED))
+            };
+            _ = self.link.reply(self.key, reply);
+        }
+        self.link.release(self.key);
+    }
+}
+
+impl Called {
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn id(&self) -> Option<Id> {
+        match &*self.stage() {
+            Stage::Open(id) => Some(*id),
+            Stage::Unopened | Stage::Local(_) => None,
+        }
+    }
+
+    fn send(&self, frame: ArgFrame) -> Result<(), Error> {
+        let id = self.id();
+        let (frame, ext) = match self.pass_hooks(id, frame) {
+            Ok(Ok(passed)) => passed,
+            Ok(Err(reply)) => return self.end_locally(id, reply),
+            Err(error) => {
+                self.fail_locally(id);
+                return Err(error);
+            }
+        };
+        let (payload, more) = match &frame {
+            ArgFrame::Item(item) => (Some(item), true),
+            ArgFrame::Last(item) => (Some(item), false),
+            _ => (None, false),
+        };
+        let mut stage = self.stage();
+        match &*stage {
+            Stage::Open(id) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
+            Stage::Local(_) => Err(Error::Ended),
+            Stage::Unopened => {
+                let id = self.link.with(|core| core.call(&self.method, payload, more, ext.as_ref()))?;
+                *stage = Stage::Open(id);
+                drop(stage);
+                self.opened.notify_waiters();
+                Ok(())
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "the pair is taken apart at once by both callers")]
+    fn pass_hooks(&self, id: Option<Id>, frame: ArgFrame) -> Result<Result<(ArgFrame, Option<Ext>), ReplyFrame>, Error> {
+        if !self.link.has_hooks() {
+            return Ok(Ok((frame, self.ext.clone())));
+        }
+        let frame = HookFrame::from_args(Arc::clone(&self.method), id, self.link.format(), self.ext.clone(), frame);
+        Ok(self.link.pass_outbound_request(frame)?.map(|mut frame| {
+            let ext = frame.ext.take();
+            (frame.into_args(), ext)
+        }))
+    }
+
+    /// A hook answered in the provider's place.
+    fn end_locally(&self, id: Option<Id>, reply: ReplyFrame) -> Result<(), Error> {
+        if let Some(id) = id {
+            self.link.with(|core| core.complete_call(id, reply));
+            self.link.wake_reply_reader(id);
+        } else {
+            let read = match reply {
+                ReplyFrame::Last(result) => Read::Item(result),
+                ReplyFrame::Error(error) => Read::Failed(Failure::Remote(error)),
+                _ => Read::End,
+            };
+            *self.stage() = Stage::Local(VecDeque::from([read]));
+            self.opened.notify_waiters();
+        }
+        Ok(())
+    }
+
+    /// A hook failed.
+    fn fail_locally(&self, id: Option<Id>) {
+        if let Some(id) = id {
+            self.link.with(|core| core.fail_call(id, Failure::Hook));
+            self.link.wake_reply_reader(id);
+        } else {
+            *self.stage() = Stage::Local(VecDeque::from([Read::Failed(Failure::Hook)]));
+            self.opened.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Called {
+    fn drop(&mut self) {
+        if let Some(id) = self.id() {
+            self.link.forget(id);
+        }
+    }
+}
+
+impl std::fmt::Debug for Channel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.sender.fmt(f)
+    }
+}
+
+impl std::fmt::Debug for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.side {
+            Side::Provider(served) => f.debug_struct("Served").field("key", &served.key).finish_non_exhaustive(),
+            Side::Caller(called) => f.debug_struct("Called").field("method", &called.method).finish_non_exhaustive(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A connection to another peer, greeted: calls go out through it, and it serves the methods of its `Rpc`.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use duplex_proto::{Config, Connection, EndReason, Format, Role};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::callback::Callback;
+use crate::channel::Channel;
+use crate::driver;
+use crate::error::{BoxError, Error};
+use crate::handler::{Handler, unary};
+use crate::link::{Link, Status};
+use crate::request::Request;
+use crate::rpc::Rpc;
+use crate::transport::Transport;
+
+/// A connection. Cheap to clone; it lives until either side closes it, not until the last clone is dropped.
+#[derive(Clone)]
+pub struct Peer {
+    pub(crate) link: Arc<Link>,
+}
+
+/// What a connection holds at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Calls of the other peer that wait for their reply.
+    pub incoming: usize,
+    /// Our calls that wait for their reply.
+    pub outgoing: usize,
+    /// Calls and notifications whose handler runs.
+    pub handlers: usize,
+    /// Callbacks that the other peer can call.
+    pub callbacks: usize,
+}
+
+impl Peer {
+    pub(crate) async fn start(rpc: Rpc, transport: Transport, role: Role) -> Result<Self, Error> {
+        let settings = rpc.settings();
+        let config =
+            Config { role, framing: transport.framing, codecs: settings.codecs.clone(), limits: settings.limits.clone() };
+        let link = Link::new(rpc.clone(), Connection::new(config));
+        driver::start(&link, transport);
+        link.reached(Status::Open).await;
+        let peer = Self { link };
+        if peer.link.was_greeted() {
+            return Ok(peer);
+        }
+        // The refusal is on its way: whoever ends the process now must not cut it off.
+        peer.link.reached(Status::Over).await;
+        Err(match peer.link.with(|core| core.end_reason().cloned()) {
+            Some(EndReason::Refused(answer)) => Error::Refused(answer),
+            Some(reason) => Error::Greeting(reason.to_string()),
+            None => Error::Closed,
+        })
+    }
+
+    /// Calls a method with one value and waits for the one that it returns.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] is the other peer's error; all others are local.
+    pub async fn call<A, R>(&self, method: &str, argument: &A) -> Result<R, Error>
+    where
+        A: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        self.request(method).call(argument).await
+    }
+
+    /// Prepares a call: with ext, with a time limit, as a notification, as a stream.
+    #[must_use]
+    pub fn request(&self, method: &str) -> Request {
+        Request::new(&self.link, method, None)
+    }
+
+    /// Opens a call whose arguments or results are streamed. Nothing is sent before the first argument.
+    #[must_use]
+    pub fn open(&self, method: &str) -> Channel {
+        self.request(method).open()
+    }
+
+    /// Sends a request that no reply is wanted for. Published peers die of it where the method replies: see
+    /// [`Request::detach`].
+    ///
+    /// # Errors
+    /// When the connection is closed or the argument cannot be sent.
+    pub async fn notify<A: Serialize + ?Sized>(&self, method: &str, argument: &A) -> Result<(), Error> {
+        self.request(method).notify(argument).await
+    }
+
+    /// Makes a callback of a handler, for this connection only.
+    #[must_use]
+    pub fn callback(&self, handler: impl Handler) -> Callback {
+        Callback::new(&self.link, Arc::new(handler))
+    }
+
+    /// Makes a callback of a function of one value that returns one value.
+    #[must_use]
+    pub fn callback_fn<A, R, E, F, Fut>(&self, function: F) -> Callback
+    where
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + Sync + 'static,
+        E: Into<BoxError> + Send + 'static,
+        F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.callback(unary(function))
+    }
+
+    /// Closes the connection: what was sent before is still written, nothing that comes in is handled any more. May be called
+    /// anywhere, any number of times; waits for nothing. r[close.local]
+    pub fn close(&self) {
+        self.link.with(Connection::close);
+    }
+
+    /// Waits until the other peer sends nothing more, or this one has closed.
+    pub async fn input_ended(&self) {
+        self.link.reached(Status::InputEnded).await;
+    }
+
+    /// Waits until the connection is over and all is written.
+    pub async fn closed(&self) {
+        self.link.reached(Status::Over).await;
+    }
+
+    /// Why the connection is over, once it is.
+    #[must_use]
+    pub fn end_reason(&self) -> Option<EndReason> {
+        self.link.with(|core| core.end_reason().cloned())
+    }
+
+    /// Sends an empty frame, which the other peer ignores.
+    ///
+    /// # Errors
+    /// When the connection is closed.
+    pub fn keepalive(&self) -> Result<(), Error> {
+        Ok(self.link.with(Connection::keepalive)?)
+    }
+
+    /// What the connection holds.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let callbacks = self.link.callbacks();
+        self.link.with(|core| Counts {
+            incoming: core.incoming(),
+            outgoing: core.outgoing(),
+            handlers: core.handlers(),
+            callbacks,
+        })
+    }
+
+    /// How values are encoded on this connection.
+    #[must_use]
+    pub fn format(&self) -> Format {
+        self.link.format()
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer").field("status", &self.link.status()).finish_non_exhaustive()
+    }
+}

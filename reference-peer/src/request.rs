@@ -1,0 +1,117 @@
+//! A call before it is made: its ext, its time limit, and what kind of call it becomes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use duplex_proto::{EncodeError, Ext, Raw};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::channel::Channel;
+use crate::error::Error;
+use crate::link::Link;
+
+/// A call to be made.
+#[must_use = "a request does nothing before `call`, `open`, `notify` or `detach`"]
+pub struct Request {
+    link: Arc<Link>,
+    method: Arc<str>,
+    ext: Option<Ext>,
+    timeout: Option<Duration>,
+}
+
+impl Request {
+    pub(crate) fn new(link: &Arc<Link>, method: &str, ext: Option<Ext>) -> Self {
+        Self { link: Arc::clone(link), method: method.into(), ext, timeout: None }
+    }
+
+    /// Sets a key of ext; a key that was inherited is replaced. r[ext.inherit]
+    ///
+    /// # Errors
+    /// When the value cannot be encoded.
+    pub fn ext<T: Serialize + ?Sized>(mut self, key: &str, value: &T) -> Result<Self, EncodeError> {
+        self.ext.get_or_insert_with(|| Ext::new(self.link.format())).set(key, value)?;
+        Ok(self)
+    }
+
+    /// Sets all keys of another ext.
+    pub fn ext_map(mut self, ext: &Ext) -> Self {
+        self.ext.get_or_insert_with(|| Ext::new(self.link.format())).merge(ext);
+        self
+    }
+
+    /// Limits the time that [`Request::call`] waits for the reply.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Calls with one value and waits for the one that comes back. Dropping the future gives the call up.
+    ///
+    /// # Errors
+    /// [`Error::Remote`] is the other peer's error; all others are local.
+    pub async fn call<A, R>(self, argument: &A) -> Result<R, Error>
+    where
+        A: Serialize + ?Sized,
+        R: DeserializeOwned,
+    {
+        let argument = Raw::encode(self.link.format(), argument)?;
+        Ok(self.call_raw(&argument).await?.decode()?)
+    }
+
+    /// Like [`Request::call`], with values that are encoded already and stay so.
+    ///
+    /// # Errors
+    /// As [`Request::call`].
+    pub async fn call_raw(mut self, argument: &Raw) -> Result<Raw, Error> {
+        let timeout = self.timeout.take();
+        let mut channel = self.open();
+        let reply = async {
+            channel.send_raw(argument, false).await?;
+            channel.result().await
+        };
+        match timeout {
+            None => reply.await,
+            Some(timeout) => tokio::time::timeout(timeout, reply).await.map_err(|_| Error::Timeout)?,
+        }
+    }
+
+    /// Opens a call whose arguments or results are streamed. Nothing is sent before the first argument.
+    #[must_use]
+    pub fn open(self) -> Channel {
+        Channel::caller(self.link, self.method, self.ext)
+    }
+
+    /// Sends a request without an id: no reply is wanted, and a peer that follows the book sends none. Published peers crash
+    /// or misbehave where the method replies; [`Request::detach`] is safe with all.
+    ///
+    /// # Errors
+    /// When the connection is closed or the argument cannot be sent.
+    pub async fn notify<A: Serialize + ?Sized>(self, argument: &A) -> Result<(), Error> {
+        let argument = Raw::encode(self.link.format(), argument)?;
+        self.notify_raw(&argument).await
+    }
+
+    /// Like [`Request::notify`], with a value that is encoded already.
+    ///
+    /// # Errors
+    /// As [`Request::notify`].
+    pub async fn notify_raw(self, argument: &Raw) -> Result<(), Error> {
+        Channel::caller(self.link, self.method, self.ext).notify(argument).await
+    }
+
+    /// Calls and forgets: the reply is dropped when it comes.
+    ///
+    /// # Errors
+    /// When the connection is closed or the argument cannot be sent.
+    pub async fn detach<A: Serialize + ?Sized>(self, argument: &A) -> Result<(), Error> {
+        let argument = Raw::encode(self.link.format(), argument)?;
+        self.open().send_raw(&argument, false).await
+    }
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("method", &self.method).field("ext", &self.ext).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,151 @@
+//! What peers share: methods, hooks, codecs, limits. One `Rpc` serves any number of connections.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use duplex_proto::{Codec, Json, Limits, MessagePack, Role};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::callback::CALLBACK_PREFIX;
+use crate::error::{BoxError, Error, RegisterError};
+use crate::handler::{Handler, unary};
+use crate::hook::Hook;
+use crate::peer::Peer;
+use crate::transport::Transport;
+
+/// Methods and settings for connections. Cheap to clone: clones share their methods.
+#[derive(Clone)]
+pub struct Rpc {
+    pub(crate) shared: Arc<Shared>,
+    settings: Arc<Settings>,
+}
+
+pub(crate) struct Shared {
+    methods: RwLock<HashMap<String, Arc<dyn Handler>>>,
+    pub(crate) connections: AtomicUsize,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) hooks: Vec<Arc<dyn Hook>>,
+    pub(crate) codecs: Vec<Arc<dyn Codec>>,
+    pub(crate) limits: Limits,
+}
+
+impl Rpc {
+    /// No methods, no hooks; JSON and MessagePack, of which an initiator offers JSON; the protocol's limits.
+    #[must_use]
+    pub fn new() -> Self {
+        let settings =
+            Settings { hooks: Vec::new(), codecs: vec![Arc::new(Json), Arc::new(MessagePack)], limits: Limits::default() };
+        Self {
+            shared: Arc::new(Shared { methods: RwLock::default(), connections: AtomicUsize::new(0) }),
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// The same methods with one more hook, behind the others, for connections made from now on.
+    #[must_use]
+    pub fn with_hook(self, hook: impl Hook) -> Self {
+        self.with(|settings| settings.hooks.push(Arc::new(hook)))
+    }
+
+    /// The same methods with these codecs. An acceptor speaks all, an initiator offers the first.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn with_codecs(self, codecs: Vec<Arc<dyn Codec>>) -> Self {
+        assert!(!codecs.is_empty(), "a peer needs at least one codec");
+        self.with(|settings| settings.codecs = codecs)
+    }
+
+    /// The same methods with these limits.
+    #[must_use]
+    pub fn with_limits(self, limits: Limits) -> Self {
+        self.with(|settings| settings.limits = limits)
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+
+    /// Registers a method, in place of an earlier one of that name. Calls that run already are not touched.
+    ///
+    /// # Errors
+    /// When the name starts with `_callback.`. r[callback.reserved]
+    pub fn register(&self, name: &str, handler: impl Handler) -> Result<(), RegisterError> {
+        if name.starts_with(CALLBACK_PREFIX) {
+            return Err(RegisterError(name.to_owned()));
+        }
+        let mut methods = self.shared.methods.write().unwrap_or_else(PoisonError::into_inner);
+        methods.insert(name.to_owned(), Arc::new(handler));
+        Ok(())
+    }
+
+    /// Registers a function of one value that returns one value.
+    ///
+    /// # Errors
+    /// When the name starts with `_callback.`.
+    pub fn register_fn<A, R, E, F, Fut>(&self, name: &str, function: F) -> Result<(), RegisterError>
+    where
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + Sync + 'static,
+        E: Into<BoxError> + Send + 'static,
+        F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        self.register(name, unary(function))
+    }
+
+    /// Takes a method away; says whether it was there. Calls that run already are not touched. r[stream.args.lookup-once]
+    pub fn unregister(&self, name: &str) -> bool {
+        self.shared.methods.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+    }
+
+    /// Greets the other peer, offering the first codec, and waits for its answer.
+    ///
+    /// # Errors
+    /// When the other peer refuses, or does not answer in time.
+    pub async fn handshake(&self, transport: Transport) -> Result<Peer, Error> {
+        Peer::start(self.clone(), transport, Role::Initiator).await
+    }
+
+    /// Waits for the other peer's greeting and answers it.
+    ///
+    /// # Errors
+    /// When the greeting is refused, or does not come in time.
+    pub async fn accept(&self, transport: Transport) -> Result<Peer, Error> {
+        Peer::start(self.clone(), transport, Role::Acceptor).await
+    }
+
+    /// Connections of this `Rpc` that are greeted and not over.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn method(&self, name: &str) -> Option<Arc<dyn Handler>> {
+        self.shared.methods.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+}
+
+impl Default for Rpc {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Rpc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rpc").field("settings.limits", &self.settings.limits).finish_non_exhaustive()
+    }
+}
