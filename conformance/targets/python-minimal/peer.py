@@ -231,6 +231,8 @@ def sunk(order):
 
 
 def register(order):
+    if not isinstance(order, dict) or not isinstance(order.get("name"), str):
+        raise CallError(-32602, "a map with a name is wanted")  # [error.payload-unfit]
     if order["name"].startswith("_callback."):
         raise CallError(-32602, "names of callbacks are not the application's to choose")  # [callback.reserved]
     methods[order["name"]] = lambda payload: payload

@@ -30,7 +30,8 @@ class Inbox:
     def get(self):
         """The next item. Raises what the stream ended with once there is none."""
         with self.connection.changed:
-            self.connection.changed.wait_for(lambda: self.items or self.over)
+            with self.connection.waits():
+                self.connection.changed.wait_for(lambda: self.items or self.over)
             if self.items:
                 return self._pop()
             raise self.over

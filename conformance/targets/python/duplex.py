@@ -173,17 +173,9 @@ class Incoming:
         inherited = None if self.ext is None and ext is None else copy.deepcopy(self.ext or {}) | (ext or {})
         return Outgoing(self.connection, method, inherited)
 
-    @contextmanager
     def waiting(self):
-        """Around a wait for something that only another call can bring: it does not hold up the end of the connection."""
-        with self.connection.changed:
-            self.connection.waiting += 1
-            self.connection.changed.notify_all()
-        try:
-            yield
-        finally:
-            with self.connection.changed:
-                self.connection.waiting -= 1
+        """A context for a wait that only another call can end: it does not hold up the end of the connection."""
+        return self.connection.waits()
 
     @property
     def closed(self):
@@ -323,7 +315,7 @@ class Connection:
         self.changed = threading.Condition()
         self.incoming, self.outgoing, self.callbacks, self.next_id = {}, {}, {}, 0
         self.handlers = self.waiting = self.buffered = 0
-        self.closing = self.ended = False
+        self.closing = self.broken = self.ended = False
         self.over = threading.Event()
         peer.connections.add(self)
         self.outbox = Outbox(lambda frame: write(framing.wrap(frame)), self.close)
@@ -351,6 +343,18 @@ class Connection:
 
     def release(self, name):
         self.callbacks.pop(name, None)
+
+    @contextmanager
+    def waits(self):
+        """Around what a handler waits in."""
+        with self.changed:
+            self.waiting += 1
+            self.changed.notify_all()
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.waiting -= 1
 
     def encode(self, message, ext):
         """Raises ValueError or TypeError when the message cannot be sent [framing.size.send]."""
@@ -380,8 +384,8 @@ class Connection:
                     if self.closing:
                         break  # [close.local.after]
                     self._take(message, len(data))
-        except (Undecodable, OSError, ValueError):
-            pass
+        except (Undecodable, OSError, ValueError) as error:
+            self.broken = isinstance(error, Undecodable)
         finally:
             timer.cancel()
             with self.changed:
@@ -521,6 +525,9 @@ class Connection:
     def _end(self):
         """Fails what waits, lets handlers end, writes what they sent, and hangs up."""
         with self.changed:
+            if self.broken:  # only what was due already is written [message.undecodable.flush]
+                self._let_handlers_end(lambda: self.handlers <= self.waiting)
+                self.outbox.finish()
             for call in list(self.outgoing.values()):
                 call.arguments_open = False
                 call.end(Closed("the connection ended"))  # [close.pending]
@@ -528,16 +535,19 @@ class Connection:
                 if call.arguments_open:
                     call.arguments.close(Closed("the connection ended"))  # [close.args]
             # Those that can finish do so first: what was asked before the end may still be answered [close.half].
-            self.changed.wait_for(lambda: self.outbox.finished or self.handlers <= self.waiting, CLOSING_TIME)
+            self._let_handlers_end(lambda: self.handlers <= self.waiting)
             self.ended = True
             self.changed.notify_all()
         self.peer.connections.discard(self)
         self.peer.ended(self)  # [close.handlers]
         with self.changed:
-            self.changed.wait_for(lambda: self.outbox.finished or not self.handlers, CLOSING_TIME)
+            self._let_handlers_end(lambda: not self.handlers)
             self.incoming.clear()
             self.callbacks.clear()  # [close.forget]
         self.outbox.finish()
         self.outbox.thread.join(CLOSING_TIME)
         self.hang_up()
         self.over.set()
+
+    def _let_handlers_end(self, enough):
+        self.changed.wait_for(lambda: self.outbox.finished or enough(), CLOSING_TIME)

@@ -231,6 +231,8 @@ def offer(order, call):
 
 
 def register(order, call):
+    if not isinstance(order, dict) or not isinstance(order.get("name"), str):
+        raise CallError(-32602, "a map with a name is wanted")  # [error.payload-unfit]
     peer.register(order["name"], echo)
 
 
