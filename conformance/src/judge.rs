@@ -44,6 +44,9 @@ pub fn likely_cause(finding: &Finding, configuration: Configuration) -> Option<S
     if finding.exit.as_deref() == Some("exit status 89") {
         return Some("Status 89 says that the target does not implement this configuration, which its description claims.".into());
     }
+    if finding.rule == "greeting.accept" && finding.actual.as_ref().is_some_and(|actual| actual.starts_with("SIMPLEX/")) {
+        return Some("What was sent comes back, or both sides are initiators: is this a Duplex target that reads DUPLEX_ROLE?".into());
+    }
     if finding.kind == FindingKind::Garbage
         && let Some(bytes) = first_bytes(finding)
     {

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 pub use describe::{StartFailure, describe};
 pub(crate) use message::own;
-pub(crate) use worker::{Alone, run_alone};
+pub(crate) use worker::{Alone, Shared, run_alone};
 
 use crate::event::{CaseFinished, Description, Event, Finding, FindingKind};
 use crate::judge;
@@ -28,7 +28,7 @@ use crate::plan::{ConfigurationPlan, Plan};
 use crate::target::Target;
 
 use schedule::Schedule;
-use worker::{Shared, Worker};
+use worker::Worker;
 
 /// How to run.
 #[derive(Clone, Debug)]

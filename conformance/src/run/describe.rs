@@ -55,7 +55,10 @@ fn list(attempts: &[Attempt]) -> String {
     for attempt in attempts {
         let finding = &attempt.finding;
         text.push_str(&format!("\n  {}: {}", attempt.configuration, finding.summary));
-        if let Some(actual) = &finding.actual {
+        if let Some(exit) = finding.exit.as_ref().filter(|exit| !finding.summary.contains(exit.as_str())) {
+            text.push_str(&format!(" The process ended with {exit}."));
+        }
+        if let Some(actual) = finding.actual.as_ref().filter(|actual| Some(*actual) != finding.exit.as_ref()) {
             text.push_str(&format!(" It sent: {}", actual.chars().take(200).collect::<String>()));
         }
         if let Some(cause) = &finding.likely_cause {
@@ -96,7 +99,7 @@ pub async fn describe(target: &Target, options: &RunOptions) -> Result<(Descript
             };
         }
         let Some(finding) = alone.finding else { continue };
-        if finding.kind == FindingKind::NotStarted && finding.exit.is_none() && finding.summary.contains("cannot be started") {
+        if alone.is_no_program {
             return Err(StartFailure::NoProgram(finding.summary));
         }
         if finding.exit.as_deref() == Some("exit status 89") {

@@ -11,15 +11,16 @@ use crate::plan::Case;
 /// The method that the target is told to call, so that it can be answered badly.
 const CALLED: &str = "tester.answers-badly";
 
-/// The sessions that decide a case in this codec, in order. The first one that fails decides.
-pub(crate) fn sessions(case: &Case, codec: Codec) -> Result<Vec<Session>, FrameError> {
+/// The sessions that decide a case in this codec, in order. The first one that fails decides. `is_proved` tells of a valid
+/// vector whether it was taken already.
+pub(crate) fn sessions(case: &Case, codec: Codec, is_proved: &dyn Fn(&str) -> bool) -> Result<Vec<Session>, FrameError> {
     match case {
         Case::Session(session) => Ok(vec![(*session).clone()]),
-        Case::Message(vector) => of_vector(vector, codec),
+        Case::Message(vector) => of_vector(vector, codec, is_proved),
     }
 }
 
-fn of_vector(vector: &MessageVector, codec: Codec) -> Result<Vec<Session>, FrameError> {
+fn of_vector(vector: &MessageVector, codec: Codec, is_proved: &dyn Fn(&str) -> bool) -> Result<Vec<Session>, FrameError> {
     let mut sessions = Vec::new();
     let frames = vector.frames(codec)?;
     if vector.class == Some(Class::BadReply) {
@@ -27,7 +28,7 @@ fn of_vector(vector: &MessageVector, codec: Codec) -> Result<Vec<Session>, Frame
         return Ok(sessions);
     }
     // That the valid form is taken shows that it is the fault that is refused.
-    if let Some(twin) = vector.twin.as_deref().and_then(message)
+    if let Some(twin) = vector.twin.as_deref().filter(|twin| !is_proved(twin)).and_then(message)
         && let Some(expected) = echoed(twin)
         && let Some(frame) = twin.frames(codec)?.first()
     {

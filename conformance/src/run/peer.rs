@@ -160,6 +160,7 @@ async fn listening(process: &mut Process, limit: Duration) -> Result<SocketAddr,
     let found = tokio::select! {
         biased;
         found = find_listening(&mut stdout) => found,
+        () = ended_for_good(process) => Err("the process ended".to_owned()),
         () = tokio::time::sleep(limit) => Err(format!("no line `listening <address>` on stdout within {} ms", limit.as_millis())),
     };
     match found {
@@ -172,6 +173,12 @@ async fn listening(process: &mut Process, limit: Duration) -> Result<SocketAddr,
             Err(_) => Err(NotUp::NoListening(why, process.stderr())),
         },
     }
+}
+
+/// The process ended, and whoever it started had time to say what it did not.
+async fn ended_for_good(process: &mut Process) {
+    process.wait().await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
 async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> {

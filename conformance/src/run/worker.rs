@@ -1,8 +1,8 @@
 //! A worker: one process of the target, one session after the other, and again alone what failed in company.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use duplex_vectors::{Action, FrameSource, Greeting, Profile, RawFrame, Session, Transport};
@@ -41,6 +41,8 @@ pub(crate) struct Shared {
     nonce: String,
     sessions: AtomicU64,
     lingers: AtomicBool,
+    /// Message vectors that the target took.
+    proved: Mutex<BTreeSet<String>>,
 }
 
 impl Shared {
@@ -57,12 +59,17 @@ impl Shared {
             nonce: format!("n{:x}{:x}", now.as_micros(), std::process::id()),
             sessions: AtomicU64::new(0),
             lingers: AtomicBool::new(false),
+            proved: Mutex::default(),
         }
     }
 
     /// The standing checks.
     pub(crate) fn observed(&self) -> Vec<CaseFinished> {
         self.observations.lock().unwrap_or_else(PoisonError::into_inner).cases(self.configuration)
+    }
+
+    fn proved(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.proved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn setup(&self, connection: Connection, has_process: bool, is_patient: bool) -> Setup {
@@ -103,16 +110,24 @@ pub(crate) struct Alone {
     pub(crate) finding: Option<Finding>,
     pub(crate) bindings: BTreeMap<String, Value>,
     pub(crate) duration: Duration,
+    /// Whether the program could not even be started.
+    pub(crate) is_no_program: bool,
 }
 
 /// Runs a session on a process of its own. A patient one waits the whole limit before it asks whether the target lives.
 pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bool) -> Alone {
     let started = Instant::now();
-    let ended = |finding| Alone { finding, bindings: BTreeMap::new(), duration: started.elapsed() };
     let start_limit = shared.options.timeout.max(Duration::from_secs(5));
     let mut peer = match Peer::start(&shared.target, shared.configuration, start_limit).await {
         Ok(peer) => peer,
-        Err(error) => return ended(Some(not_up(&error, shared.configuration))),
+        Err(error) => {
+            return Alone {
+                finding: Some(not_up(&error, shared.configuration)),
+                bindings: BTreeMap::new(),
+                duration: started.elapsed(),
+                is_no_program: matches!(error, NotUp::Spawn(_)),
+            };
+        }
     };
     let setup = shared.setup(Connection::Own, peer.process.is_some(), is_patient);
     let connection = setup.nonce.clone();
@@ -126,7 +141,7 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bo
     if finding.is_none() && shared.configuration.transport == Transport::Tcp {
         peer.stop().await;
     }
-    Alone { finding, bindings: driven.bindings, duration: started.elapsed() }
+    Alone { finding, bindings: driven.bindings, duration: started.elapsed(), is_no_program: false }
 }
 
 /// Adds to a finding what only the process can tell.
@@ -202,7 +217,8 @@ impl Worker {
     }
 
     async fn run_case(&mut self, case: &Case) -> Option<Finding> {
-        let sessions = match message::sessions(case, self.shared.configuration.codec) {
+        let is_proved = |id: &str| self.shared.proved().contains(id);
+        let sessions = match message::sessions(case, self.shared.configuration.codec, &is_proved) {
             Ok(sessions) => sessions,
             Err(error) => return Some(judge::finding(FindingKind::Harness, &case.rules()[0], format!("{error}."))),
         };
@@ -210,6 +226,10 @@ impl Worker {
             if let Some(finding) = self.run_session(session).await {
                 return Some(finding);
             }
+        }
+        if let Case::Message(vector) = case {
+            // Of an invalid one only the valid form was sent that it differs from.
+            self.shared.proved().insert(if vector.valid { vector.id.clone() } else { vector.twin.clone().unwrap_or_default() });
         }
         None
     }
