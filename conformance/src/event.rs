@@ -188,6 +188,14 @@ pub struct CaseFinished {
     pub duration_ms: u64,
 }
 
+impl CaseFinished {
+    /// Whether this is a case of the plan: not a standing check, and not a probe of the target contract.
+    #[must_use]
+    pub fn is_planned(&self) -> bool {
+        self.configuration.is_some() && !self.case.starts_with("observe:") && !self.case.starts_with("target:")
+    }
+}
+
 /// The outcome of a case.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[serde(rename_all = "snake_case")]

@@ -6,11 +6,23 @@
 //! *Invariant:* nothing here depends on the reference peer. The harness works on raw frames and generic values, can lie on
 //! purpose, and meets every target as a process or a socket.
 
+pub mod cli;
+pub mod contract;
 pub mod event;
 pub mod exit;
+pub mod judge;
 pub mod known;
+pub mod machine;
+pub mod mutant;
+pub mod observe;
+pub mod pattern;
 pub mod plan;
+pub mod process;
 pub mod report;
+pub mod run;
+pub mod schema;
 pub mod select;
 pub mod target;
 pub mod toml_file;
+pub mod transport;
+pub mod wire;

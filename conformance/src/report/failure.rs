@@ -15,6 +15,8 @@ const EXCHANGES_BEFORE: usize = 10;
 const BYTES_SHOWN: usize = 64;
 /// How many lines of a frame's text are shown unless all are asked for.
 const LINES_SHOWN: usize = 3;
+/// How many of the last lines on stderr are shown unless all are asked for.
+const STDERR_SHOWN: usize = 12;
 /// The left margin of everything below the first line.
 const MARGIN: &str = "      ";
 
@@ -50,8 +52,8 @@ pub(super) fn replay(finished: &CaseFinished, options: &Options) -> String {
         write!(command, " --transport {} --role {} --framing {} --codec {}", at.transport, at.role, at.framing, at.codec)
             .expect("invariant: writing to a string cannot fail");
     }
-    // A standing check watches every session, so there is no case of its own to run.
-    if !finished.case.starts_with("observe:") {
+    // A standing check watches every session, and the smoke test opens every configuration: there is nothing of its own to run.
+    if finished.is_planned() || finished.configuration.is_none() {
         write!(command, " --filter '={}'", finished.case).expect("invariant: writing to a string cannot fail");
     }
     command.push_str(&options.replay_flags);
@@ -151,9 +153,11 @@ fn shown(what: &What, with_bytes: bool) -> (String, Option<(&str, usize)>) {
     match what {
         What::Connected => ("(connects)".to_owned(), None),
         What::Frame { hex, length, shown, message } => {
-            let is_text = hex.starts_with("7b") && message.is_some();
+            // Bytes that are the text itself tell nothing more than it does.
+            let is_text = hex::decode(hex).is_ok_and(|bytes| bytes.len() == *length && bytes == shown.as_bytes());
+            let is_same = is_text || (hex.starts_with("7b") && message.is_some());
             let shown = if *length == 0 { "(an empty frame)".to_owned() } else { printable(shown) };
-            (shown, (with_bytes || !is_text).then_some((hex.as_str(), *length)))
+            (shown, (with_bytes || !is_same).then_some((hex.as_str(), *length)))
         }
         What::Bytes { hex, length } => {
             (format!("({length} bytes below the framing)"), Some((hex.as_str(), *length)).filter(|_| *length > 0))
@@ -201,8 +205,11 @@ fn conclusions(text: &mut String, finding: &Finding, options: &Options) {
     if let Some(exit) = &finding.exit {
         field(text, "process", plain, exit, width);
     }
-    for (index, said) in finding.stderr.iter().enumerate() {
-        field(text, if index == 0 { "stderr" } else { "" }, plain, said, width);
+    let skipped = if options.verbose { 0 } else { finding.stderr.len().saturating_sub(STDERR_SHOWN) };
+    for (index, said) in finding.stderr.iter().skip(skipped).enumerate() {
+        // A line stays a line: a stack trace that is wrapped cannot be read.
+        let said = if options.verbose { said.clone() } else { cut(said, width) };
+        field(text, if index == 0 { "stderr" } else { "" }, plain, &said, usize::MAX);
     }
     if let Some(cause) = &finding.likely_cause {
         field(text, "likely", CARE, cause, width);

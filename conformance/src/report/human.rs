@@ -9,11 +9,14 @@ use crate::exit;
 use crate::report::Report;
 use crate::report::failure::{explain, word};
 use crate::report::group::{Group, Groups};
-use crate::report::layout::{BOLD, FAINT, counted, cut, heading, paint};
+use crate::report::layout::{BOLD, FAINT, counted, cut, heading, paint, wrap};
 use crate::report::summary::Summary;
 
 /// How many failures are told in full unless all are asked for.
 const TOLD_IN_FULL: usize = 10;
+
+/// How many reasons for blocked cases are shown unless all are asked for.
+const CAUSES_SHOWN: usize = 8;
 
 /// How to tell it.
 #[derive(Clone, Debug)]
@@ -104,9 +107,19 @@ impl<W: Write> HumanReport<W> {
             return Ok(());
         }
         writeln!(self.out, "{}\n", heading("Blocked", self.options.width))?;
-        for (cause, cases) in by_cause {
-            let cases = if self.options.verbose { cases.join(", ") } else { some(&cases, 4) };
-            writeln!(self.out, "  {}\n      {}", cause, paint(FAINT, cases))?;
+        let shown = if self.options.verbose { by_cause.len() } else { CAUSES_SHOWN };
+        for (cause, cases) in by_cause.iter().take(shown) {
+            let cases = if self.options.verbose { cases.join(", ") } else { some(cases, 4) };
+            for part in wrap(cause, self.options.width.saturating_sub(2)) {
+                writeln!(self.out, "  {part}")?;
+            }
+            for part in wrap(&cases, self.options.width.saturating_sub(6)) {
+                writeln!(self.out, "      {}", paint(FAINT, part))?;
+            }
+        }
+        let rest: usize = by_cause.values().skip(shown).map(Vec::len).sum();
+        if rest > 0 {
+            writeln!(self.out, "  and {} for other reasons (-v shows them)", counted(rest, "case"))?;
         }
         writeln!(self.out)
     }

@@ -43,7 +43,7 @@ impl<W: Write> Progress<W> {
         let has_failed = matches!(finished.verdict, Verdict::Fail | Verdict::HarnessFault) && finished.known.is_none();
         self.failed += usize::from(has_failed);
         // Standing checks and probes are not part of the plan's count.
-        let Some(at) = finished.configuration.filter(|_| !finished.case.starts_with("observe:")) else { return Ok(()) };
+        let Some(at) = finished.configuration.filter(|_| finished.is_planned()) else { return Ok(()) };
         let Some(left) = self.left.get_mut(&at) else { return Ok(()) };
         left.finished += 1;
         left.failed += usize::from(has_failed);

@@ -49,10 +49,10 @@ type Pick = fn(&Counts) -> usize;
 
 impl Counts {
     fn add(&mut self, finished: &CaseFinished) {
-        let is_extra = finished.configuration.is_none() || finished.case.starts_with("observe:");
+        let is_extra = !finished.is_planned();
         self.finished += usize::from(!is_extra);
         let count = match finished.verdict {
-            // A standing check that holds says nothing new: it watched the sessions that are counted already.
+            // A probe or standing check that holds is no case of the plan: it would make `passed` more than there are.
             Verdict::Pass if is_extra => return,
             Verdict::Pass => &mut self.passed,
             _ if finished.known.is_some() => &mut self.known,
@@ -186,7 +186,7 @@ impl Summary {
                     n => format!("{n} of {} {}", self.selected, plural(self.selected, "case")),
                 };
                 let reason = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-                wrapped(text, "    ", &format!("{:<27}{cases}{reason}", one.what), options);
+                wrapped(text, "    ", &format!("{:<29} {cases}{reason}", one.what), options);
             }
             text.push('\n');
         }
@@ -218,6 +218,7 @@ impl Summary {
         let (style, sentence) = match exit {
             exit::HELD if *failed > 0 => (GOOD, "What fails is written down as known; it holds from now on.".to_owned()),
             exit::HELD if *known > 0 => (GOOD, "Holds, known failures aside.".to_owned()),
+            exit::HELD if *warned > 0 => (GOOD, "Everything that ran holds, with warnings.".to_owned()),
             exit::HELD => (GOOD, "Everything that ran holds.".to_owned()),
             exit::HARNESS => (BAD, "The harness itself is at fault; this says nothing about the target.".to_owned()),
             exit::FAILED if failing.len() == 1 => (BAD, "Does not conform: 1 case fails.".to_owned()),
