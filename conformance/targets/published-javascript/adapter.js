@@ -128,8 +128,9 @@ async function callOnce(order, ch, events) {
   if (order.ext) child.ext = { ...child.ext, ...order.ext };
   for (let i = 0; i < args.length; i += 1) {
     if (i > 0 && order.pace !== undefined) await Promise.race([token(order.pace), end]);
-    if (!isOver) child.send(args[i], i + 1 < args.length);
+    if (!isOver) child.send(args[i], order.end === true || i + 1 < args.length);
   }
+  if (order.end && !isOver) child.send(null); // The nearest to an itemless end that the API has.
   await end;
 }
 
@@ -143,8 +144,6 @@ offerFunc('describe', (_, reply) => reply({
     buffered_items: null, buffered_bytes: null, outbound_bytes: null, ext: null, closing_time: null,
   },
   lacks: {
-    'call.end': 'Channel.send has no way to end a stream without an item',
-    'call.abort': 'Channel.senderr is refused on the caller’s side, and nothing else gives a stream up',
     'call.reply-ext': 'the callback of a call is not given the ext of the reply',
     'inspect.handlers': 'handlers that run are not counted',
     'inspect.callbacks': 'callbacks stand among the methods of the RPC object and belong to no connection',
