@@ -10,7 +10,7 @@ use clap::Parser;
 use crate::report::Report;
 use crate::report::human::{HumanReport, Options};
 use crate::report::json::JsonReport;
-use crate::report::progress::Progress;
+use crate::report::progress::{Beside, Progress};
 use crate::target::Surroundings;
 
 use args::{Args, Color, Format};
@@ -63,21 +63,25 @@ fn run(args: &Args) -> Result<u8, Stop> {
 
 /// Who listens to the run, results on standard output, progress on standard error.
 fn reports(args: &Args) -> Vec<Box<dyn Report>> {
-    let mut reports: Vec<Box<dyn Report>> = Vec::new();
+    let shows_progress = !args.list && args.from.is_none();
     let is_screen = io::stderr().is_terminal();
-    if args.list || args.from.is_some() {
-        // Nothing runs that could have progress.
-    } else if !is_screen {
-        reports.push(Box::new(Progress::lines(anstream::stderr())));
-    } else if !args.verbose {
-        // With -v, the bar and the lines of the cases would write over each other.
-        reports.push(Box::new(Progress::bar(io::sink())));
-    }
     match args.format {
-        Format::Human => reports.push(Box::new(HumanReport::new(anstream::stdout(), options(args)))),
-        Format::Json => reports.push(Box::new(JsonReport::new(io::stdout()))),
+        Format::Human if shows_progress && is_screen && !args.verbose => {
+            let human = HumanReport::new(anstream::stdout(), options(args));
+            vec![Box::new(Beside::new(Progress::bar(io::sink()), human))]
+        }
+        format => {
+            let mut reports: Vec<Box<dyn Report>> = Vec::new();
+            if shows_progress && !is_screen {
+                reports.push(Box::new(Progress::lines(anstream::stderr())));
+            }
+            reports.push(match format {
+                Format::Human => Box::new(HumanReport::new(anstream::stdout(), options(args))),
+                Format::Json => Box::new(JsonReport::new(io::stdout())),
+            });
+            reports
+        }
     }
-    reports
 }
 
 fn options(args: &Args) -> Options {

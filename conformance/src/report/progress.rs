@@ -39,6 +39,14 @@ impl<W: Write> Progress<W> {
         Self { bar: None, out, left: BTreeMap::new(), failed: 0 }
     }
 
+    /// Writes something else to the same screen, with the bar out of the way.
+    pub fn beside<R>(&self, write: impl FnOnce() -> R) -> R {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
     fn finished(&mut self, finished: &CaseFinished) -> io::Result<()> {
         let has_failed = matches!(finished.verdict, Verdict::Fail | Verdict::HarnessFault) && finished.known.is_none();
         self.failed += usize::from(has_failed);
@@ -117,4 +125,26 @@ fn counter() -> ProgressStyle {
     ProgressStyle::with_template("  {bar:24.cyan/black.bright} {pos:>4}/{len}  {elapsed:>3.dim}  {wide_msg}")
         .expect("invariant: the template is right")
         .progress_chars("━╸━")
+}
+
+/// Progress and another report on one screen.
+#[derive(Debug)]
+pub struct Beside<W, R> {
+    progress: Progress<W>,
+    report: R,
+}
+
+impl<W: Write, R: Report> Beside<W, R> {
+    /// Shows progress below what the report writes.
+    pub fn new(progress: Progress<W>, report: R) -> Self {
+        Self { progress, report }
+    }
+}
+
+impl<W: Write, R: Report> Report for Beside<W, R> {
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        self.progress.event(event)?;
+        let report = &mut self.report;
+        self.progress.beside(|| report.event(event))
+    }
 }
