@@ -1,5 +1,6 @@
 //! Probes of the target contract: what a target does outside any session.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use duplex_vectors::{Action, Codec, FrameSource, Framing, Greeting, RawFrame, Role, Transport, Unit};
@@ -24,11 +25,7 @@ const NONSENSE: [(&str, &str); 4] = [
 /// Runs every probe and emits one [`Event::CaseFinished`] for each. A peer that runs already cannot be probed.
 pub async fn probe(target: &Target, description: &Description, options: &RunOptions, sink: &mut dyn FnMut(Event)) {
     let TargetKind::Command { command, folder } = &target.kind else { return };
-    let prober = Prober {
-        target,
-        options: RunOptions { mutant: None, ..options.clone() },
-        start: &|variables| Process::start(command, folder, variables).map_err(|error| error.to_string()),
-    };
+    let prober = Prober { target, options: RunOptions { mutant: None, ..options.clone() }, command, folder };
     let Some(claimed) = claimed(description) else { return };
     for (variable, value) in NONSENSE {
         let axis = variable.trim_start_matches("DUPLEX_").to_lowercase();
@@ -68,7 +65,8 @@ pub async fn probe(target: &Target, description: &Description, options: &RunOpti
 struct Prober<'t> {
     target: &'t Target,
     options: RunOptions,
-    start: &'t (dyn Fn(&[(&str, String)]) -> Result<Process, String> + Sync),
+    command: &'t [String],
+    folder: &'t Path,
 }
 
 impl Prober<'_> {
@@ -89,11 +87,13 @@ impl Prober<'_> {
 
     /// The process has to exit with status 89, and before that write nothing on stdout.
     async fn unknown(&self, variables: Vec<(&'static str, String)>, what: String) -> Option<Finding> {
-        let mut process = match (self.start)(&variables) {
+        let mut process = match Process::start(self.command, self.folder, &variables) {
             Ok(process) => process,
-            Err(error) => return Some(judge::finding(FindingKind::NotStarted, "", error)),
+            Err(error) => return Some(judge::finding(FindingKind::NotStarted, "", error.to_string())),
         };
-        let Some((stdin, mut stdout)) = process.take_pipes() else { return None };
+        let Some((stdin, mut stdout)) = process.take_pipes() else {
+            return Some(judge::finding(FindingKind::Harness, "", "The process has no standard input and output."));
+        };
         let mut written = [0; 64];
         let read = tokio::time::timeout(self.options.timeout, stdout.read(&mut written)).await;
         let count = read.ok().and_then(Result::ok).unwrap_or(0);
@@ -121,13 +121,16 @@ impl Prober<'_> {
         let limit = self.options.timeout.max(Duration::from_secs(5));
         let peer = match Peer::start(self.target, configuration, limit).await {
             Ok(peer) => peer,
-            Err(error) => return Some(judge::finding(FindingKind::NotStarted, "", format!("The target does not come up: {error}."))),
+            Err(error) => {
+                return Some(judge::finding(FindingKind::NotStarted, "", format!("The target does not come up: {error}.")));
+            }
         };
         match peer.stop().await {
             Some(Exit { code: Some(0), .. }) => None,
             exit => {
                 let did = exit.as_ref().map_or_else(|| "it goes on running".to_owned(), |exit| exit.text.clone());
-                let mut finding = judge::finding(FindingKind::Contract, "", format!("Standard input ended in {configuration}: {did}."));
+                let mut finding =
+                    judge::finding(FindingKind::Contract, "", format!("Standard input ended in {configuration}: {did}."));
                 finding.expected = vec!["exit status 0 within a second".to_owned()];
                 finding.actual = Some(did);
                 Some(finding)
@@ -137,11 +140,8 @@ impl Prober<'_> {
 
     async fn refused(&self, description: &Description, configuration: Configuration) -> Option<Finding> {
         let hello = FrameSource::Raw(RawFrame::Text("SIMPLEX/0.9;{codec}".to_owned()));
-        let steps = vec![
-            Action::SendFrame(hello),
-            Action::ExpectFrame("^-".to_owned()),
-            Action::ExpectClose(Unit::try_from(true).ok()?),
-        ];
+        let steps =
+            vec![Action::SendFrame(hello), Action::ExpectFrame("^-".to_owned()), Action::ExpectClose(Unit::try_from(true).ok()?)];
         let mut session = own("target:exit", "a refused greeting", &["target.exit"], steps);
         session.greeting = Greeting::Manual;
         let shared = Shared::new(self.target, description, configuration, &self.options);
@@ -155,7 +155,11 @@ impl Prober<'_> {
 fn claimed(description: &Description) -> Option<Configuration> {
     let codec = *description.codecs.first()?;
     Some(Configuration {
-        transport: if description.transports.contains(&Transport::Stdio) { Transport::Stdio } else { *description.transports.first()? },
+        transport: if description.transports.contains(&Transport::Stdio) {
+            Transport::Stdio
+        } else {
+            *description.transports.first()?
+        },
         role: *description.roles.first()?,
         framing: *description.framings.iter().find(|framing| framing.carries(codec))?,
         codec,
@@ -234,7 +238,11 @@ fn described(description: &Description) -> Option<Finding> {
     if wrong.is_empty() {
         return None;
     }
-    let mut finding = judge::finding(FindingKind::Contract, "target.describe", format!("The description says too little: {}.", wrong.join("; ")));
+    let mut finding = judge::finding(
+        FindingKind::Contract,
+        "target.describe",
+        format!("The description says too little: {}.", wrong.join("; ")),
+    );
     finding.actual = serde_json::to_string(description).ok();
     Some(finding)
 }

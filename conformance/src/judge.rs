@@ -42,10 +42,14 @@ pub fn finding(kind: FindingKind, rule: &str, summary: impl Into<String>) -> Fin
 #[must_use]
 pub fn likely_cause(finding: &Finding, configuration: Configuration) -> Option<String> {
     if finding.exit.as_deref() == Some("exit status 89") {
-        return Some("Status 89 says that the target does not implement this configuration, which its description claims.".into());
+        return Some(
+            "Status 89 says that the target does not implement this configuration, which its description claims.".into(),
+        );
     }
     if finding.rule == "greeting.accept" && finding.actual.as_ref().is_some_and(|actual| actual.starts_with("SIMPLEX/")) {
-        return Some("What was sent comes back, or both sides are initiators: is this a Duplex target that reads DUPLEX_ROLE?".into());
+        return Some(
+            "What was sent comes back, or both sides are initiators: is this a Duplex target that reads DUPLEX_ROLE?".into(),
+        );
     }
     if finding.kind == FindingKind::Garbage
         && let Some(bytes) = first_bytes(finding)
@@ -92,7 +96,9 @@ fn garbage_cause(bytes: &[u8], configuration: Configuration) -> Option<String> {
         }
     }
     match configuration.codec {
-        Codec::Json if matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)) => Some("The frame looks like MessagePack.".into()),
+        Codec::Json if matches!(bytes.first(), Some(0x80..=0x8f | 0xde | 0xdf)) => {
+            Some("The frame looks like MessagePack.".into())
+        }
         Codec::Msgpack if matches!(bytes.first(), Some(b'{')) => Some("The frame looks like JSON.".into()),
         _ if !bytes.is_empty() && is_text(bytes) && bytes[0] != b'{' => {
             Some("Text on stdout where frames are due: logs belong on stderr.".into())
@@ -112,7 +118,10 @@ fn message_cause(finding: &Finding) -> Option<String> {
     if is_reply && id.is_some_and(serde_json::Value::is_string) {
         return Some("The id came back as a string; it is a number.".into());
     }
-    if is_reply && let Some(id) = id && !was_asked(finding, at, id) {
+    if is_reply
+        && let Some(id) = id
+        && !was_asked(finding, at, id)
+    {
         return Some("No call with this id is open: the id of the request was not copied.".into());
     }
     if is_reply && message.get("payload").is_none() && message.get("error").is_none() {

@@ -8,21 +8,25 @@
 //! How a finding becomes a verdict is not decided here, nor is whether a failed session runs again.
 
 mod control;
+mod encode;
 mod ending;
 mod expect;
+mod greeting;
+#[cfg(test)]
+mod tests;
 mod transcript;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use duplex_vectors::{Action, BytesPart, Codec, Damaged, FrameSource, Framing, Greeting, Limits, RawFrame, Role, Session, Step, Transport};
-use serde_json::Value as Json;
+use duplex_vectors::{Action, Framing, Greeting, Limits, Role, Session, Step, Transport};
 
 use crate::event::{Configuration, Finding, FindingKind};
-use crate::pattern::{Bindings, Normal, Scope, TemplateError};
-use crate::wire::framing::{self, Deframer};
-use crate::wire::{self, Value};
+use crate::pattern::{Bindings, Normal, Scope};
+use crate::wire;
+use crate::wire::framing::Deframer;
 
 use control::Control;
+use encode::StepError;
 use ending::{After, Alive};
 use expect::Expect;
 use transcript::{Raw, Transcript};
@@ -432,78 +436,6 @@ impl<'a> Machine<'a> {
         true
     }
 
-    /// The first words of the tester, if it has them: an initiator of its own greets first.
-    fn greet(&mut self, conn: &str) {
-        if self.setup.configuration.role == Role::Acceptor {
-            self.send(conn, self.offer().into_bytes());
-        }
-    }
-
-    fn offer(&self) -> String {
-        format!("SIMPLEX/1.0;{}", self.setup.configuration.codec)
-    }
-
-    fn go_on_greeting(&mut self) -> bool {
-        let State::Greeting { conn, .. } = &self.state else { return false };
-        let conn = conn.clone();
-        match self.take_greeting(&conn) {
-            None => false,
-            Some(Ok(())) => {
-                self.state = State::Ready;
-                true
-            }
-            Some(Err(finding)) => {
-                self.ended_early(*finding);
-                true
-            }
-        }
-    }
-
-    /// Reads the greeting or the answer to it. Nothing: it has not come.
-    fn take_greeting(&mut self, name: &str) -> Option<Result<(), Box<Finding>>> {
-        let acceptor = self.setup.configuration.role == Role::Acceptor;
-        let (rule, expected) = if acceptor {
-            ("greeting.accept", "a frame that starts with `+`".to_owned())
-        } else {
-            ("greeting.form", format!("the frame `{}`", self.offer()))
-        };
-        let received = loop {
-            let conn = self.conns.get_mut(name)?;
-            match conn.inbox.pop_front() {
-                Some(Received { what: Came::Frame(bytes), .. }) if bytes.is_empty() => {}
-                other => break other,
-            }
-        };
-        let mut finding = match received {
-            Some(Received { what: Came::Frame(bytes), record }) => {
-                let offer = self.offer();
-                let good = if acceptor {
-                    bytes.first() == Some(&b'+')
-                } else {
-                    bytes.strip_prefix(offer.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b';')
-                };
-                if good {
-                    if !acceptor {
-                        self.send(name, b"+OK".to_vec());
-                    }
-                    return Some(Ok(()));
-                }
-                let mut finding = self.finding(FindingKind::Mismatch, "The greeting is not what it must be.");
-                finding.actual = Some(transcript::text(&bytes));
-                finding.divergence = Some(record);
-                finding
-            }
-            Some(other) => self.unreadable(other),
-            None => {
-                self.conns.get(name)?.ended.as_ref()?;
-                self.finding(FindingKind::Closed, "The target ended the connection during the greeting.")
-            }
-        };
-        finding.rule = rule.to_owned();
-        finding.expected = vec![expected];
-        Some(Err(Box::new(finding)))
-    }
-
     fn frame_came(&mut self, name: &str, bytes: Vec<u8>) {
         let Some(conn) = self.conns.get_mut(name) else { return };
         let record = self.transcript.push(name, Raw::Frame(bytes.clone(), conn.greeted), self.step, self.now);
@@ -567,11 +499,17 @@ impl<'a> Machine<'a> {
     }
 
     fn send(&mut self, name: &str, bytes: Vec<u8>) {
-        self.transcript.push(name, Raw::Sent(bytes.clone(), self.conns.get(name).is_some_and(|conn| conn.greeted)), self.step, self.now);
-        if let Some(conn) = self.conns.get_mut(name) {
-            if self.setup.configuration.role == Role::Initiator && bytes.first() == Some(&b'+') {
-                conn.greeted = true;
-            }
+        self.transcript.push(
+            name,
+            Raw::Sent(bytes.clone(), self.conns.get(name).is_some_and(|conn| conn.greeted)),
+            self.step,
+            self.now,
+        );
+        if self.setup.configuration.role == Role::Initiator
+            && bytes.first() == Some(&b'+')
+            && let Some(conn) = self.conns.get_mut(name)
+        {
+            conn.greeted = true;
         }
         self.outputs.push_back(Output::Frame(name.to_owned(), bytes));
     }
@@ -592,54 +530,6 @@ impl<'a> Machine<'a> {
             self.transcript.push(name, Raw::HalfClosed, self.step, self.now);
             self.outputs.push_back(Output::HalfClose(name.to_owned()));
         }
-    }
-
-    fn message_bytes(&mut self, template: &Json) -> Result<Vec<u8>, StepError> {
-        let message = self.scope.resolve_message(template)?;
-        if message.member("type").and_then(Value::as_str) != Some("rep")
-            && let Some(id) = message.member("id").and_then(Value::as_int)
-            && id < FIRST_FENCE
-        {
-            self.highest_id = self.highest_id.max(id);
-        }
-        Ok(wire::encode(self.setup.configuration.codec, &message)?)
-    }
-
-    fn frame_bytes(&mut self, source: &FrameSource) -> Result<Vec<u8>, StepError> {
-        let codec = self.setup.configuration.codec;
-        match source {
-            FrameSource::Raw(raw) => raw_bytes(raw, codec),
-            FrameSource::PerCodec(frames) => {
-                let raw = if codec == Codec::Json { &frames.json } else { &frames.msgpack };
-                raw_bytes(raw.as_ref().ok_or(StepError::NoFrame(codec))?, codec)
-            }
-            FrameSource::Damaged(Damaged { of, cut, prefix, suffix, times }) => {
-                let message = self.message_bytes(of)?;
-                let mut one = hex::decode(prefix)?;
-                one.extend_from_slice(&message[..message.len().saturating_sub(*cut)]);
-                one.extend(hex::decode(suffix)?);
-                Ok(one.repeat(*times))
-            }
-        }
-    }
-
-    fn part_bytes(&mut self, part: &BytesPart) -> Result<Vec<u8>, StepError> {
-        let framing = self.setup.configuration.framing;
-        let codec = self.setup.configuration.codec;
-        Ok(match part {
-            BytesPart::Text(text) => with_codec(text, codec).into_bytes(),
-            BytesPart::Hex(digits) => hex::decode(digits)?,
-            BytesPart::Frame(message) => framing::frame(framing, &self.message_bytes(message)?),
-            BytesPart::Start(message, count) => {
-                let framed = framing::frame(framing, &self.message_bytes(message)?);
-                framed[..framed.len().min(*count)].to_vec()
-            }
-            BytesPart::Rest(message, count) => {
-                let framed = framing::frame(framing, &self.message_bytes(message)?);
-                framed[framed.len().min(*count)..].to_vec()
-            }
-            BytesPart::Repeat(text, times) => text.repeat(*times).into_bytes(),
-        })
     }
 
     /// A finding of the session's principal rule, with the dialogue so far.
@@ -700,33 +590,4 @@ impl Conn {
     fn can_ask(&self) -> bool {
         self.greeted && !self.write_ended && self.ended.is_none() && self.sent.rest().is_empty()
     }
-}
-
-/// A step that cannot be carried out: a fault of the vector or of the plan, never of the target.
-#[derive(Debug, thiserror::Error)]
-enum StepError {
-    #[error("{0}")]
-    Template(#[from] TemplateError),
-    #[error("{0}")]
-    Encode(#[from] wire::EncodeError),
-    #[error("hexadecimal digits: {0}")]
-    Hex(#[from] hex::FromHexError),
-    #[error("it has no frame for the codec `{0}`")]
-    NoFrame(Codec),
-    #[error("there is no connection `{0}`")]
-    NoConnection(String),
-    #[error("`{0}` is no regular expression")]
-    Regex(String),
-}
-
-fn raw_bytes(raw: &RawFrame, codec: Codec) -> Result<Vec<u8>, StepError> {
-    Ok(match raw {
-        RawFrame::Text(text) => with_codec(text, codec).into_bytes(),
-        RawFrame::Hex(digits) => hex::decode(digits)?,
-    })
-}
-
-/// Texts below the codec name it as `{codec}`.
-fn with_codec(text: &str, codec: Codec) -> String {
-    text.replace("{codec}", codec.as_str())
 }

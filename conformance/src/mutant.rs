@@ -110,7 +110,8 @@ pub enum Act {
     Drop(bool),
     /// It comes so many times.
     Repeat(usize),
-    /// Members get these values. `"$id"` is the message's id, `"$method"` its method.
+    /// Members get these values. `"$id"`, `"$method"` and `"$payload"` are the message's, `"$argument"` is that of the call
+    /// that it answers, `"$null"` is null.
     Set(BTreeMap<String, Json>),
     /// Members go.
     Remove(Vec<String>),

@@ -92,7 +92,10 @@ impl Observations {
             .filter(|(rule, _)| duplex_spec::registry().rule(rule).is_some())
             .map(|(rule, tally)| {
                 let finding = tally.first.as_ref().map(|(case, what, exchange)| Finding {
-                    summary: format!("{} of {} frames break the rule; the first is in `{case}`: {what}.", tally.wrong, tally.frames),
+                    summary: format!(
+                        "{} of {} frames break the rule; the first is in `{case}`: {what}.",
+                        tally.wrong, tally.frames
+                    ),
                     actual: Some(shown(exchange)),
                     dialogue: vec![exchange.clone()],
                     divergence: Some(0),
@@ -119,7 +122,12 @@ fn exchange(connection: &str, frame: &[u8], message: &Value) -> Exchange {
     Exchange {
         connection: connection.to_owned(),
         by: By::Target,
-        what: What::Frame { hex: hex_cut(frame), length: frame.len(), shown, message: Some(message).filter(|_| frame.len() <= 4096) },
+        what: What::Frame {
+            hex: hex_cut(frame),
+            length: frame.len(),
+            shown,
+            message: Some(message).filter(|_| frame.len() <= 4096),
+        },
         step: None,
         at_ms: 0,
     }

@@ -58,7 +58,8 @@ impl Process {
             builder.env_remove(name);
         }
         builder.envs(variables.iter().map(|(name, value)| (name, value)));
-        let mut child = builder.spawn().map_err(|error| SpawnError { program: program.clone(), why: spawn_fault(&path, &error) })?;
+        let mut child =
+            builder.spawn().map_err(|error| SpawnError { program: program.clone(), why: spawn_fault(&path, &error) })?;
         let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         let stderr = Arc::new(Mutex::new(Tail::default()));
         if let Some(pipe) = child.stderr.take() {

@@ -108,8 +108,11 @@ async fn run_configuration(
     while workers.join_next().await.is_some() {}
     // A worker that panicked takes its case with it: the harness's fault, and the run goes on.
     for (index, result) in early.into_iter().enumerate().skip(next) {
-        let lost = || judge::finding(FindingKind::Harness, &plan.cases[index].rules()[0], "The harness failed while it ran this case.");
-        sink(Event::CaseFinished(result.unwrap_or_else(|| finished(&plan.cases[index], configuration, Some(lost()), Duration::ZERO))));
+        let lost =
+            || judge::finding(FindingKind::Harness, &plan.cases[index].rules()[0], "The harness failed while it ran this case.");
+        sink(Event::CaseFinished(
+            result.unwrap_or_else(|| finished(&plan.cases[index], configuration, Some(lost()), Duration::ZERO)),
+        ));
     }
     for observed in shared.observed() {
         sink(Event::CaseFinished(observed));

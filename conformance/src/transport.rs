@@ -114,7 +114,7 @@ impl Link {
     pub fn close(mut self) {
         self.commands = None;
         self.read.abort();
-        // The writer ends by itself once its queue is empty.
+        // The writer ends by itself once its queue is empty; dropping this may no longer reach it.
         self.write = self.read.clone();
     }
 

@@ -2,8 +2,9 @@
 
 use duplex_vectors::Eventually;
 
+use super::encode::StepError;
 use super::transcript::Raw;
-use super::{Machine, State, StepError};
+use super::{Machine, State};
 use crate::event::FindingKind;
 use crate::pattern::{Bindings, Divergence, Normal};
 use crate::wire::{self, Value, plain_json};
@@ -48,7 +49,8 @@ impl<'a> Machine<'a> {
     pub(super) fn question(&mut self, conn: &str, method: &str, payload: Value) -> i128 {
         let id = self.fence;
         self.fence += 1;
-        let message = Value::map([("type", "req".into()), ("id", Value::Int(id)), ("method", method.into()), ("payload", payload)]);
+        let message =
+            Value::map([("type", "req".into()), ("id", Value::Int(id)), ("method", method.into()), ("payload", payload)]);
         if let Some(conn) = self.conns.get_mut(conn) {
             conn.answers.insert(id, None);
         }

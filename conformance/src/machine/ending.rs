@@ -228,7 +228,8 @@ impl Machine<'_> {
     }
 
     pub(super) fn draining_late(&mut self) {
-        let mut finding = self.finding(FindingKind::NotClosed, "The target does not end its side after the tester has ended its own.");
+        let mut finding =
+            self.finding(FindingKind::NotClosed, "The target does not end its side after the tester has ended its own.");
         finding.rule = "target.exit".to_owned();
         finding.expected = vec!["the end of the connection".to_owned()];
         self.silent(&mut finding);

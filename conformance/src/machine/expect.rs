@@ -6,8 +6,9 @@ use duplex_vectors::{Action, StreamPattern};
 use regex::Regex;
 use serde_json::Value as Json;
 
+use super::encode::StepError;
 use super::transcript::{self, Raw};
-use super::{Came, Conn, Machine, Received, State, StepError};
+use super::{Came, Conn, Machine, Received, State};
 use crate::event::{Finding, FindingKind};
 use crate::pattern::{Bindings, Divergence, Normal};
 use crate::wire::{self, Value, plain_json};
@@ -111,8 +112,8 @@ impl<'a> Machine<'a> {
             expect.probe = None;
             expect.answered += 1;
             expect.last = self.now;
-            let enough = if self.setup.pace.silence.is_some() { PROBES } else { 1 };
-            if expect.answered >= enough && self.setup.pace.silence.is_none() {
+            // After the whole limit one answer is enough.
+            if self.setup.pace.silence.is_none() {
                 self.expect_unanswered(&expect);
                 return true;
             }
@@ -200,8 +201,11 @@ impl<'a> Machine<'a> {
                 Err(why) => Err(why),
             },
             Legal::All(sequences) => {
-                let heads: Vec<(usize, &Json)> =
-                    sequences.iter().enumerate().filter_map(|(index, sequence)| sequence.front().map(|head| (index, *head))).collect();
+                let heads: Vec<(usize, &Json)> = sequences
+                    .iter()
+                    .enumerate()
+                    .filter_map(|(index, sequence)| sequence.front().map(|head| (index, *head)))
+                    .collect();
                 self.first_match(heads.iter().map(|(_, head)| *head), &message).map(|(index, bound)| {
                     sequences[heads[index].0].pop_front();
                     (if sequences.iter().all(VecDeque::is_empty) { Step::Done } else { Step::More }, bound)

@@ -99,7 +99,13 @@ impl Transcript {
             Raw::Exited(status) => (By::Target, What::Exited { status: status.clone() }),
             Raw::Silent(ms) => (By::Target, What::Silent { ms: *ms }),
         };
-        Exchange { connection: record.connection.clone(), by, what, step: (record.step > 0).then_some(record.step), at_ms: record.at }
+        Exchange {
+            connection: record.connection.clone(),
+            by,
+            what,
+            step: (record.step > 0).then_some(record.step),
+            at_ms: record.at,
+        }
     }
 
     fn frame(&self, bytes: &[u8], greeted: bool) -> What {

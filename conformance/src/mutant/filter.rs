@@ -11,8 +11,8 @@ use super::{Act, Change, Direction, Match, Mutant};
 use crate::machine::FIRST_FENCE;
 use crate::wire::{self, Value, plain_json};
 
-/// Calls whose methods are remembered.
-const REMEMBERED: usize = 4096;
+/// Calls that are remembered, and bytes of a request whose argument is.
+const REMEMBERED: (usize, usize) = (4096, 4096);
 
 /// What comes out of a filter, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +30,8 @@ pub struct Filter {
     codec: Codec,
     /// Each change's regular expression, how often it matched, and whether its `after` held.
     states: Vec<(Option<Regex>, usize, bool)>,
-    /// Methods of calls, by the direction of the request and its id.
-    methods: BTreeMap<(bool, i128), String>,
+    /// Methods and arguments of calls, by the direction of the request and its id.
+    calls: BTreeMap<(bool, i128), (String, Value)>,
     held: Vec<(Direction, usize, Vec<u8>)>,
 }
 
@@ -40,15 +40,15 @@ struct Seen {
     direction: Direction,
     bytes: Vec<u8>,
     message: Option<Value>,
-    /// For a reply, the method of the call.
-    answers: Option<String>,
+    /// For a reply, the method and the argument of the call.
+    answers: Option<(String, Value)>,
 }
 
 impl Filter {
     pub(super) fn new(mutant: Arc<Mutant>, codec: Codec) -> Self {
         let regex = |change: &Change| change.matching.text.as_deref().and_then(|text| Regex::new(text).ok());
         let states = mutant.changes.iter().map(|change| (regex(change), 0, change.matching.after.is_none())).collect();
-        Self { mutant, codec, states, methods: BTreeMap::new(), held: Vec::new() }
+        Self { mutant, codec, states, calls: BTreeMap::new(), held: Vec::new() }
     }
 
     /// What becomes of a frame.
@@ -57,7 +57,11 @@ impl Filter {
         let mutant = Arc::clone(&self.mutant);
         let mut chosen = None;
         for (index, change) in mutant.changes.iter().enumerate() {
-            if chosen.is_none() && change.direction == direction && self.states[index].2 && self.holds(index, &change.matching, &seen) {
+            if chosen.is_none()
+                && change.direction == direction
+                && self.states[index].2
+                && self.holds(index, &change.matching, &seen)
+            {
                 chosen = Some(&change.act);
             }
             if let Some(after) = &change.matching.after {
@@ -80,11 +84,12 @@ impl Filter {
             && let Some(id) = message.member("id").and_then(Value::as_int)
         {
             if message.member("type").and_then(Value::as_str) == Some("rep") {
-                answers = self.methods.get(&(!to_target, id)).cloned();
+                answers = self.calls.get(&(!to_target, id)).cloned();
             } else if let Some(method) = message.member("method").and_then(Value::as_str)
-                && self.methods.len() < REMEMBERED
+                && self.calls.len() < REMEMBERED.0
             {
-                self.methods.insert((to_target, id), method.to_owned());
+                let argument = message.member("payload").filter(|_| bytes.len() <= REMEMBERED.1).cloned().unwrap_or(Value::Null);
+                self.calls.insert((to_target, id), (method.to_owned(), argument));
             }
         }
         Seen { direction, bytes, message, answers }
@@ -176,7 +181,8 @@ fn other(direction: Direction) -> Direction {
 }
 
 fn matches(matching: &Match, regex: Option<&Regex>, seen: &Seen) -> bool {
-    let member = |name: &str| seen.message.as_ref().and_then(|message| message.member(name)).filter(|value| **value != Value::Null);
+    let member =
+        |name: &str| seen.message.as_ref().and_then(|message| message.member(name)).filter(|value| **value != Value::Null);
     let is_question = member("id").and_then(Value::as_int).is_some_and(|id| id >= FIRST_FENCE);
     let names_method = |pattern: &str, method: &str| match pattern.strip_suffix('*') {
         Some(prefix) => method.starts_with(prefix),
@@ -185,10 +191,16 @@ fn matches(matching: &Match, regex: Option<&Regex>, seen: &Seen) -> bool {
     let about_messages = !matching.members.is_empty() || !matching.has.is_empty() || !matching.lacks.is_empty();
     (matching.questions || !is_question)
         && (!about_messages || seen.message.is_some())
-        && matching.members.iter().all(|(name, value)| member(name).map_or(value.is_null(), |actual| plain_json(actual) == *value))
+        && matching
+            .members
+            .iter()
+            .all(|(name, value)| member(name).map_or(value.is_null(), |actual| plain_json(actual) == *value))
         && matching.has.iter().all(|name| member(name).is_some())
         && matching.lacks.iter().all(|name| member(name).is_none())
-        && matching.answers.as_ref().is_none_or(|pattern| seen.answers.as_ref().is_some_and(|method| names_method(pattern, method)))
+        && matching
+            .answers
+            .as_ref()
+            .is_none_or(|pattern| seen.answers.as_ref().is_some_and(|(method, _)| names_method(pattern, method)))
         && matching.method_prefix.as_ref().is_none_or(|prefix| {
             member("method").and_then(Value::as_str).is_some_and(|method| method.starts_with(prefix.as_str()))
         })
@@ -197,19 +209,18 @@ fn matches(matching: &Match, regex: Option<&Regex>, seen: &Seen) -> bool {
         && matching.at_least.is_none_or(|length| seen.bytes.len() >= length)
 }
 
-/// A value of a mutant's file; `"$id"` and `"$method"` are the message's.
+/// A value of a mutant's file, with what [`Act::Set`] says that names stand for.
 fn filled(template: &Json, seen: &Seen) -> Value {
     let own = |name: &str| seen.message.as_ref().and_then(|message| message.member(name)).cloned().unwrap_or(Value::Null);
     match template {
         Json::Null => Value::Null,
         Json::Bool(truth) => Value::Bool(*truth),
-        Json::Number(number) => {
-            number.as_i128().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Int)
-        }
+        Json::Number(number) => number.as_i128().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Int),
         Json::String(text) => match text.as_str() {
             "$id" => own("id"),
             "$method" => own("method"),
             "$payload" => own("payload"),
+            "$argument" => seen.answers.as_ref().map_or(Value::Null, |(_, argument)| argument.clone()),
             "$null" => Value::Null,
             text => text.into(),
         },
@@ -248,7 +259,11 @@ mod tests {
             ("do = { drop = true }", r#"{"id":900000001}"#, vec![r#"{"id":900000001}"#]),
             ("match = { questions = true }\ndo = { drop = true }", r#"{"id":900000001}"#, vec![]),
             ("match = { has = [\"error\"] }\ndo = { drop = true }", r#"{"id":1}"#, vec![r#"{"id":1}"#]),
-            ("match = { members = { type = \"rep\" } }\ndo = { set = { id = 7 } }", r#"{"type":"rep","id":1}"#, vec![r#"{"type":"rep","id":7}"#]),
+            (
+                "match = { members = { type = \"rep\" } }\ndo = { set = { id = 7 } }",
+                r#"{"type":"rep","id":1}"#,
+                vec![r#"{"type":"rep","id":7}"#],
+            ),
             ("do = { remove = [\"payload\"] }", r#"{"id":1,"payload":2}"#, vec![r#"{"id":1}"#]),
             ("do = { rename = { more = \"More\" } }", r#"{"more":true}"#, vec![r#"{"More":true}"#]),
             ("do = { repeat = 2 }", "x", vec!["x", "x"]),
@@ -279,7 +294,8 @@ mod tests {
 
     #[test]
     fn replies_are_known_by_the_method_they_answer() {
-        let mut filter = filter("[[change]]\ndirection = \"from-target\"\nmatch = { answers = \"conformance.e*\" }\ndo = { drop = true }");
+        let mut filter =
+            filter("[[change]]\ndirection = \"from-target\"\nmatch = { answers = \"conformance.e*\" }\ndo = { drop = true }");
         filter.pass(Direction::ToTarget, br#"{"type":"req","id":1,"method":"conformance.echo"}"#.to_vec());
         filter.pass(Direction::ToTarget, br#"{"type":"req","id":2,"method":"conformance.fail"}"#.to_vec());
         assert!(from_target(&mut filter, r#"{"type":"rep","id":1}"#).is_empty());

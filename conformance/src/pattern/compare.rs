@@ -43,7 +43,11 @@ impl From<TemplateError> for Divergence {
 }
 
 pub(super) fn differs(path: &str, expected: impl fmt::Display, actual: &Value) -> Divergence {
-    Divergence::Differs { path: path.to_owned(), expected: cut(&expected.to_string()), actual: cut(&plain_json(actual).to_string()) }
+    Divergence::Differs {
+        path: path.to_owned(),
+        expected: cut(&expected.to_string()),
+        actual: cut(&plain_json(actual).to_string()),
+    }
 }
 
 /// A text of at most some 200 characters.

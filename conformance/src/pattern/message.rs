@@ -169,15 +169,30 @@ mod tests {
     #[test]
     fn matches_the_whole_message_after_normalising() {
         for (pattern, text) in [
-            (json!({"type": "rep", "id": 1, "payload": 2}), r#"{"type":"rep","id":1001,"payload":2,"method":"m","x":1,"more":null}"#),
+            (
+                json!({"type": "rep", "id": 1, "payload": 2}),
+                r#"{"type":"rep","id":1001,"payload":2,"method":"m","x":1,"more":null}"#,
+            ),
             (json!({"type": "rep", "id": 1}), r#"{"payload":null,"id":1001.0,"type":"rep","end":false,"error":null,"ext":null}"#),
             (json!({"type": "rep", "id": 5000, "payload": 2.0}), r#"{"type":"rep","id":5000,"payload":2}"#),
             (json!({"type": "req", "id": 1, "method": "m"}), r#"{"type":"req","id":1,"method":"m"}"#),
-            (json!({"type": "rep", "id": 1, "error": {"code": -1}}), r#"{"type":"rep","id":1001,"error":{"code":-1,"message":"m","data":1}}"#),
-            (json!({"type": "rep", "id": 1, "payload": {"a": {"$any": true}, "b": 1}}), r#"{"type":"rep","id":1001,"payload":{"b":1,"a":[]}}"#),
-            (json!({"type": "req", "id": "$known", "method": {"$match": "^_c"}}), r#"{"type":"req","id":7,"method":"_callback.x"}"#),
+            (
+                json!({"type": "rep", "id": 1, "error": {"code": -1}}),
+                r#"{"type":"rep","id":1001,"error":{"code":-1,"message":"m","data":1}}"#,
+            ),
+            (
+                json!({"type": "rep", "id": 1, "payload": {"a": {"$any": true}, "b": 1}}),
+                r#"{"type":"rep","id":1001,"payload":{"b":1,"a":[]}}"#,
+            ),
+            (
+                json!({"type": "req", "id": "$known", "method": {"$match": "^_c"}}),
+                r#"{"type":"req","id":7,"method":"_callback.x"}"#,
+            ),
             (json!({"type": "rep", "id": 1, "payload": {"$type": "array"}}), r#"{"type":"rep","id":1001,"payload":[]}"#),
-            (json!({"type": "rep", "id": 1, "payload": {"$has": {"a": 1}}}), r#"{"type":"rep","id":1001,"payload":{"a":1,"b":2}}"#),
+            (
+                json!({"type": "rep", "id": 1, "payload": {"$has": {"a": 1}}}),
+                r#"{"type":"rep","id":1001,"payload":{"a":1,"b":2}}"#,
+            ),
             (json!({"$all": [{"type": "rep", "id": 1}, {"$without": "s3"}]}), r#"{"type":"rep","id":1001,"y":"s4"}"#),
             (json!({"type": "rep", "id": 1, "payload": "$nonce.k"}), r#"{"type":"rep","id":1001,"payload":"n1.k"}"#),
             (json!({"type": "rep", "id": 1, "payload": "$$k"}), r#"{"type":"rep","id":1001,"payload":"$k"}"#),
@@ -194,11 +209,31 @@ mod tests {
             (json!({"type": "rep", "id": 1}), r#"{"type":"rep","id":"1001"}"#, "`id`: expected 1001, got \"1001\""),
             (json!({"type": "rep", "id": 1}), r#"{"type":"rep","id":1001,"ext":0}"#, "`ext`: expected null, got 0"),
             (json!({"type": "rep", "id": 1}), r#"{"type":"rep","id":1001,"more":true}"#, "`more`: expected false, got true"),
-            (json!({"type": "rep", "id": 1, "payload": {"a": 1}}), r#"{"type":"rep","id":1001,"payload":{}}"#, "`payload.a`: expected 1, got \"nothing\""),
-            (json!({"type": "rep", "id": 1, "payload": [1, {"b": 2}]}), r#"{"type":"rep","id":1001,"payload":[1,{"b":3}]}"#, "`payload[1].b`: expected 2, got 3"),
-            (json!({"$all": [{"type": "rep", "id": 1}, {"$without": "s3"}]}), r#"{"type":"rep","id":1001,"y":["s3"]}"#, "expected {\"$without\":\"s3\"}, got {\"type\":\"rep\",\"id\":1001,\"y\":[\"s3\"]}"),
-            (json!({"type": "req", "id": "$new", "method": "m"}), r#"{"type":"req","id":"x","method":"m"}"#, "`id`: expected an integer from 1 to 2^53-1, got \"x\""),
-            (json!({"type": "rep", "id": 1, "error": {"code": 1}}), r#"{"type":"rep","id":1001,"payload":1}"#, "`payload`: expected null, got 1"),
+            (
+                json!({"type": "rep", "id": 1, "payload": {"a": 1}}),
+                r#"{"type":"rep","id":1001,"payload":{}}"#,
+                "`payload.a`: expected 1, got \"nothing\"",
+            ),
+            (
+                json!({"type": "rep", "id": 1, "payload": [1, {"b": 2}]}),
+                r#"{"type":"rep","id":1001,"payload":[1,{"b":3}]}"#,
+                "`payload[1].b`: expected 2, got 3",
+            ),
+            (
+                json!({"$all": [{"type": "rep", "id": 1}, {"$without": "s3"}]}),
+                r#"{"type":"rep","id":1001,"y":["s3"]}"#,
+                "expected {\"$without\":\"s3\"}, got {\"type\":\"rep\",\"id\":1001,\"y\":[\"s3\"]}",
+            ),
+            (
+                json!({"type": "req", "id": "$new", "method": "m"}),
+                r#"{"type":"req","id":"x","method":"m"}"#,
+                "`id`: expected an integer from 1 to 2^53-1, got \"x\"",
+            ),
+            (
+                json!({"type": "rep", "id": 1, "error": {"code": 1}}),
+                r#"{"type":"rep","id":1001,"payload":1}"#,
+                "`payload`: expected null, got 1",
+            ),
         ] {
             assert_eq!(scope().matches(&pattern, &message(text)).expect_err("differs").to_string(), place, "{pattern}");
         }
@@ -207,7 +242,8 @@ mod tests {
     #[test]
     fn names_are_bound_only_by_a_whole_match() {
         let pattern = json!({"type": "req", "id": "$id", "method": "m", "payload": ["$a", "$a"]});
-        let bound = scope().matches(&pattern, &message(r#"{"type":"req","id":4,"method":"m","payload":[1,1]}"#)).expect("matches");
+        let bound =
+            scope().matches(&pattern, &message(r#"{"type":"req","id":4,"method":"m","payload":[1,1]}"#)).expect("matches");
         assert_eq!(bound, Bindings::from([("a".to_owned(), Value::Int(1)), ("id".to_owned(), Value::Int(4))]));
         assert!(scope().matches(&pattern, &message(r#"{"type":"req","id":4,"method":"m","payload":[1,2]}"#)).is_err());
     }

@@ -144,7 +144,9 @@ impl Scope {
                 Ok(Value::Map(pairs.iter().map(pair).collect::<Result<_, _>>()?))
             }
             "$i" => as_int(argument).map(|base| Value::Int(base + i128::from(self.round))).ok_or_else(wrong),
-            "$any" | "$type" | "$match" | "$without" | "$has" | "$all" | "$bind" => Err(TemplateError::PatternForm(name.to_owned())),
+            "$any" | "$type" | "$match" | "$without" | "$has" | "$all" | "$bind" => {
+                Err(TemplateError::PatternForm(name.to_owned()))
+            }
             // Any other name is an ordinary member.
             _ => Ok(Value::Map(vec![(Value::Str(name.to_owned()), self.resolve(argument)?)])),
         }
@@ -194,7 +196,10 @@ mod tests {
             (json!({"$bin": "00ff"}), Value::Bin(vec![0, 255])),
             (json!({"$int": "9007199254740993"}), Value::Int(9_007_199_254_740_993)),
             (json!({"$float": "1.0"}), Value::Float(1.0)),
-            (json!({"$pairs": [["a", 1], ["a", {"$i": 10}]]}), Value::Map(vec![("a".into(), Value::Int(1)), ("a".into(), Value::Int(13))])),
+            (
+                json!({"$pairs": [["a", 1], ["a", {"$i": 10}]]}),
+                Value::Map(vec![("a".into(), Value::Int(1)), ("a".into(), Value::Int(13))]),
+            ),
             (json!({"$ref": 1}), Value::map([("$ref", Value::Int(1))])),
         ] {
             assert_eq!(scope().resolve(&template), Ok(value), "{template}");

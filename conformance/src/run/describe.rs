@@ -105,7 +105,10 @@ pub async fn describe(target: &Target, options: &RunOptions) -> Result<(Descript
         if finding.exit.as_deref() == Some("exit status 89") {
             continue;
         }
-        silent += usize::from(matches!(finding.kind, FindingKind::Hang | FindingKind::Unanswered | FindingKind::NotStarted) && finding.exit.is_none());
+        silent += usize::from(
+            matches!(finding.kind, FindingKind::Hang | FindingKind::Unanswered | FindingKind::NotStarted)
+                && finding.exit.is_none(),
+        );
         // One that ends at once everywhere, or says the same everywhere, is understood.
         answered += 1;
         attempts.push(Attempt { configuration, finding });

@@ -1,8 +1,8 @@
 //! Message vectors as sessions: one template for each class, one session for each encoding.
 
 use duplex_vectors::{
-    Action, Class, Codec, Corpus, FrameError, FrameSource, Framing, Greeting, MessageVector, Profile, RawFrame, Role, Session, Step,
-    Transport, Unit,
+    Action, Class, Codec, Corpus, FrameError, FrameSource, Framing, Greeting, MessageVector, Profile, RawFrame, Role, Session,
+    Step, Transport, Unit,
 };
 use serde_json::{Value as Json, json};
 
@@ -42,7 +42,9 @@ fn of_vector(vector: &MessageVector, codec: Codec, is_proved: &dyn Fn(&str) -> b
             Some(Class::Dropped) => steps.extend(unit().map(|unit| step(Action::Fence(unit)))),
             Some(Class::Invalid | Class::BadReply) => {
                 let id = vector.message.as_ref().map_or(Json::Null, |message| member(message, "id"));
-                steps.push(step(Action::Expect(json!({"type": "rep", "id": id, "error": {"code": -32600}, "ext": {"$any": true}}))));
+                steps.push(step(Action::Expect(
+                    json!({"type": "rep", "id": id, "error": {"code": -32600}, "ext": {"$any": true}}),
+                )));
                 steps.extend(unit().map(|unit| step(Action::Fence(unit))));
             }
         }

@@ -66,9 +66,7 @@ impl Peer {
         let mut variables = variables(configuration);
         let start = |variables: &[(&str, String)]| Process::start(command, folder, variables);
         match (configuration.transport, configuration.role) {
-            (Transport::Stdio, _) => {
-                Ok(Self { configuration, process: Some(start(&variables)?), reach: Reach::Pipes })
-            }
+            (Transport::Stdio, _) => Ok(Self { configuration, process: Some(start(&variables)?), reach: Reach::Pipes }),
             (Transport::Tcp, Role::Acceptor) => {
                 variables.push(("DUPLEX_LISTEN", "127.0.0.1:0".to_owned()));
                 let mut process = start(&variables)?;

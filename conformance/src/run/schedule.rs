@@ -40,7 +40,10 @@ impl Schedule {
         });
         let (results, receiver) = mpsc::unbounded_channel();
         let state = State { pending: (0..cases.len()).collect(), running: 0, verdicts: vec![None; cases.len()] };
-        (Self { cases: cases.to_vec(), after: after.collect(), state: Mutex::new(state), changed: Notify::new(), results }, receiver)
+        (
+            Self { cases: cases.to_vec(), after: after.collect(), state: Mutex::new(state), changed: Notify::new(), results },
+            receiver,
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -58,7 +61,8 @@ impl Schedule {
                 if state.pending.is_empty() {
                     return None;
                 }
-                let is_ready = |state: &State, index: usize| self.after[index].iter().all(|&before| state.verdicts[before].is_some());
+                let is_ready =
+                    |state: &State, index: usize| self.after[index].iter().all(|&before| state.verdicts[before].is_some());
                 let ready = state.pending.iter().position(|&index| is_ready(&state, index));
                 // With nobody at work only a circle of prerequisites can be left; it is cut.
                 let place = ready.or((state.running == 0).then_some(0));

@@ -7,9 +7,9 @@ use duplex_vectors::Session;
 
 use super::peer::{Peer, ended};
 use crate::event::{Finding, FindingKind};
-use crate::machine::{FIRST, Input, Machine, Output, Outcome, Setup};
-use crate::pattern::Bindings;
+use crate::machine::{FIRST, Input, Machine, Outcome, Output, Setup};
 use crate::mutant::{Direction, Effect, Filter};
+use crate::pattern::Bindings;
 use crate::transport::{Event, Hub, Link};
 use crate::wire::framing;
 

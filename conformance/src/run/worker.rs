@@ -133,7 +133,8 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bo
     let connection = setup.nonce.clone();
     // The first session of a configuration shows that there is a target at all: no fault is put in.
     let is_smoke = session.id == "target:smoke";
-    let driven = drive(session, setup, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke)).await;
+    let driven =
+        drive(session, setup, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke)).await;
     if !is_smoke {
         shared.observe(session, &connection, &driven);
     }
@@ -325,7 +326,10 @@ fn depends(finding: Finding, had_company: bool) -> Finding {
         kind: FindingKind::DependsOnEarlier,
         summary: format!("{what}. There: {}", finding.summary),
         likely_cause: finding.likely_cause.or_else(|| {
-            Some("Something that an earlier session did is still at work: a late frame, a leak, or state that connections share.".into())
+            Some(
+                "Something that an earlier session did is still at work: a late frame, a leak, or state that connections share."
+                    .into(),
+            )
         }),
         ..finding
     }

@@ -152,10 +152,11 @@ impl Reader<'_> {
             self.digits()?;
         }
         let text = &self.text[start..self.at];
-        if integer && text != "-0" {
-            if let Ok(number) = text.parse() {
-                return Ok(Value::Int(number));
-            }
+        if integer
+            && text != "-0"
+            && let Ok(number) = text.parse()
+        {
+            return Ok(Value::Int(number));
         }
         text.parse().map(Value::Float).or_else(|_| self.fail("not a number"))
     }
@@ -306,8 +307,38 @@ mod tests {
     #[test]
     fn refuses_what_the_rfc_does_not_allow() {
         for text in [
-            "", " ", "nul", "01", "-01", "00", "-", "1.", ".5", "1e", "+1", "NaN", "[1,]", "[,1]", "[1 2]", "{\"a\"}", "{a:1}", "{\"a\":1,}",
-            "\"\n\"", "\"\\x\"", "\"\\u12\"", "\"", "[", "{", "]", "{]", "[}", "1 2", "\u{feff}1", "{\"a\":1", "'a'", "{1:2}",
+            "",
+            " ",
+            "nul",
+            "01",
+            "-01",
+            "00",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "NaN",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "{\"a\"}",
+            "{a:1}",
+            "{\"a\":1,}",
+            "\"\n\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"",
+            "[",
+            "{",
+            "]",
+            "{]",
+            "[}",
+            "1 2",
+            "\u{feff}1",
+            "{\"a\":1",
+            "'a'",
+            "{1:2}",
         ] {
             assert!(decode(text.as_bytes()).is_err(), "{text}");
         }

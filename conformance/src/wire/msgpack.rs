@@ -7,7 +7,11 @@ use duplex_vectors::Codec;
 pub fn decode(bytes: &[u8]) -> Result<Value, DecodeError> {
     let mut reader = Reader { bytes, at: 0 };
     let value = reader.value()?;
-    if reader.at == bytes.len() { Ok(value) } else { Err(DecodeError { what: "more bytes behind the MessagePack value", at: reader.at }) }
+    if reader.at == bytes.len() {
+        Ok(value)
+    } else {
+        Err(DecodeError { what: "more bytes behind the MessagePack value", at: reader.at })
+    }
 }
 
 struct Reader<'a> {
@@ -270,7 +274,9 @@ mod tests {
 
     #[test]
     fn claims_that_the_bytes_do_not_keep_are_errors() {
-        for digits in ["", "c1", "a1", "a1ff", "91", "81a161", "dbffffffff", "ddffffffff", "dfffffffff", "c0c0", "c6ffffffff00", "c8ffff01"] {
+        for digits in
+            ["", "c1", "a1", "a1ff", "91", "81a161", "dbffffffff", "ddffffffff", "dfffffffff", "c0c0", "c6ffffffff00", "c8ffff01"]
+        {
             assert!(decode(&hex::decode(digits).expect("digits")).is_err(), "{digits}");
         }
     }

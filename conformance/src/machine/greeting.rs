@@ -1,0 +1,80 @@
+//! The greeting: what the tester says first, and what it takes for an answer.
+
+use duplex_vectors::Role;
+
+use super::{Came, Machine, Received, State, transcript};
+use crate::event::{Finding, FindingKind};
+
+impl Machine<'_> {
+    /// The first words of the tester, if it has them: an initiator of its own greets first.
+    pub(super) fn greet(&mut self, conn: &str) {
+        if self.setup.configuration.role == Role::Acceptor {
+            self.send(conn, self.offer().into_bytes());
+        }
+    }
+
+    fn offer(&self) -> String {
+        format!("SIMPLEX/1.0;{}", self.setup.configuration.codec)
+    }
+
+    pub(super) fn go_on_greeting(&mut self) -> bool {
+        let State::Greeting { conn, .. } = &self.state else { return false };
+        let conn = conn.clone();
+        match self.take_greeting(&conn) {
+            None => false,
+            Some(Ok(())) => {
+                self.state = State::Ready;
+                true
+            }
+            Some(Err(finding)) => {
+                self.ended_early(*finding);
+                true
+            }
+        }
+    }
+
+    /// Reads the greeting or the answer to it. Nothing: it has not come.
+    pub(super) fn take_greeting(&mut self, name: &str) -> Option<Result<(), Box<Finding>>> {
+        let acceptor = self.setup.configuration.role == Role::Acceptor;
+        let (rule, expected) = if acceptor {
+            ("greeting.accept", "a frame that starts with `+`".to_owned())
+        } else {
+            ("greeting.form", format!("the frame `{}`", self.offer()))
+        };
+        let received = loop {
+            let conn = self.conns.get_mut(name)?;
+            match conn.inbox.pop_front() {
+                Some(Received { what: Came::Frame(bytes), .. }) if bytes.is_empty() => {}
+                other => break other,
+            }
+        };
+        let mut finding = match received {
+            Some(Received { what: Came::Frame(bytes), record }) => {
+                let offer = self.offer();
+                let good = if acceptor {
+                    bytes.first() == Some(&b'+')
+                } else {
+                    bytes.strip_prefix(offer.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b';')
+                };
+                if good {
+                    if !acceptor {
+                        self.send(name, b"+OK".to_vec());
+                    }
+                    return Some(Ok(()));
+                }
+                let mut finding = self.finding(FindingKind::Mismatch, "The greeting is not what it must be.");
+                finding.actual = Some(transcript::text(&bytes));
+                finding.divergence = Some(record);
+                finding
+            }
+            Some(other) => self.unreadable(other),
+            None => {
+                self.conns.get(name)?.ended.as_ref()?;
+                self.finding(FindingKind::Closed, "The target ended the connection during the greeting.")
+            }
+        };
+        finding.rule = rule.to_owned();
+        finding.expected = vec![expected];
+        Some(Err(Box::new(finding)))
+    }
+}
