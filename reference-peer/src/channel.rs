@@ -486,7 +486,6 @@ impl Called {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "the pair is taken apart at once by both callers")]
     fn pass_hooks(&self, id: Option<Id>, frame: ArgFrame) -> Result<Result<(ArgFrame, Option<Ext>), ReplyFrame>, Error> {
         if !self.link.has_hooks() {
             return Ok(Ok((frame, self.ext.clone())));

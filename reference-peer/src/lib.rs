@@ -12,9 +12,10 @@
 //! let server = Rpc::new();
 //! server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
 //!
+//! let caller = Rpc::new();
 //! let (here, there) = tokio::io::duplex(64 * 1024);
 //! let (client, _served) = tokio::try_join!(
-//!     Rpc::new().handshake(Transport::new(here, Framing::Length)),
+//!     caller.handshake(Transport::new(here, Framing::Length)),
 //!     server.accept(Transport::new(there, Framing::Length)),
 //! )?;
 //! let sum: i64 = client.call("add", &(1, 2)).await?;

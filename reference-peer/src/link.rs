@@ -161,7 +161,15 @@ impl Link {
 
     /// Waits until senders may send.
     pub(crate) async fn room(&self) {
+        // A handler that sends and sends would otherwise never let go of its thread.
+        tokio::task::coop::consume_budget().await;
         loop {
+            {
+                let state = self.lock();
+                if !state.core.is_congested() || state.core.is_closing() {
+                    return;
+                }
+            }
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
@@ -232,6 +240,7 @@ impl Link {
                     deferred.push(handler.map_or(Deferred::Missing(key), |handler| Deferred::Start(key, handler)));
                 }
             }
+            Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
             Event::Reply { id, frame } => {
                 state.core.deliver_reply(id, frame);
                 deferred.extend(state.reply_readers.remove(&id).map(Deferred::Wake));

@@ -71,7 +71,6 @@ impl Peer {
     }
 
     /// Prepares a call: with ext, with a time limit, as a notification, as a stream.
-    #[must_use]
     pub fn request(&self, method: &str) -> Request {
         Request::new(&self.link, method, None)
     }

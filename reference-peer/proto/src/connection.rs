@@ -80,6 +80,11 @@ pub enum Event {
         /// What the frame carries.
         frame: ArgFrame,
     },
+    /// A further request frame was not valid: the call has been ended, and its handler is to look. No hook sees it.
+    ArgsFailed {
+        /// The call.
+        key: ServeKey,
+    },
     /// A frame of a reply to one of our calls. Run hooks, then [`Connection::deliver_reply`].
     Reply {
         /// The call.
@@ -170,6 +175,9 @@ impl fmt::Display for EndReason {
         }
     }
 }
+
+/// Bytes that wait to be written, from which on senders wait.
+const CONGESTED: usize = 256 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -309,10 +317,10 @@ impl Connection {
         self.out.len() + self.in_flight
     }
 
-    /// Whether senders that can wait should.
+    /// Whether senders that can wait should: long before the limit, so that a reply does not queue behind a whole flood.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.outbound_bytes() >= self.limits.outbound_bytes
+        self.outbound_bytes() >= self.limits.outbound_bytes.min(CONGESTED)
     }
 
     /// Calls of the other peer that wait for their reply.

@@ -53,7 +53,8 @@ impl Deframer {
     }
 
     fn next_line(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
-        let newline = buffer[self.searched..].iter().position(|&byte| byte == b'\n').map(|at| self.searched + at);
+        let from = self.searched.min(buffer.len());
+        let newline = buffer[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at);
         let Some(newline) = newline else {
             self.searched = buffer.len();
             // A carriage return at the end may yet turn out to belong to the line's end. r[framing.newline.limit]

@@ -134,20 +134,20 @@ struct Take {
 
 async fn take(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
     let Take { n, trace } = argument(&mut channel).await?;
-    let trace = |event: serde_json::Value| {
+    let trace = |event: Value| {
         if let Some(key) = &trace {
-            state.sink(key, rmpv::ext::to_value(event).unwrap_or(Value::Nil));
+            state.sink(key, event);
         }
     };
     let mut taken: Vec<Value> = Vec::new();
     while taken.len() < n {
         match channel.recv::<Value>().await {
             Ok(Some(item)) => {
-                trace(json!({ "item": item }));
+                trace(call::event("item", item.clone()));
                 taken.push(item);
             }
             Ok(None) => {
-                trace(json!({ "end": true }));
+                trace(call::event("end", true));
                 break;
             }
             Err(error) => {

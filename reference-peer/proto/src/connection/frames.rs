@@ -141,8 +141,7 @@ impl Connection {
         self.provider.end_reply(key);
         self.put_error(id, Code::INVALID_REQUEST, None);
         self.check_draining();
-        // The handler's reader has to look.
-        self.events.push_back(Event::Request { key, first: false, frame: ArgFrame::Aborted(None) });
+        self.events.push_back(Event::ArgsFailed { key });
     }
 
     fn is_full(&self) -> bool {

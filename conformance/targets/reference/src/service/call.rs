@@ -5,7 +5,6 @@ use std::sync::Arc;
 use duplex_peer::{BoxError, Channel, Code, Error, Ext, Format, Raw, RemoteError, Request, Sender};
 use rmpv::Value;
 use serde::Deserialize;
-use serde_json::json;
 
 use super::argument;
 use crate::state::State;
@@ -97,15 +96,15 @@ async fn stream(mut channel: Channel, call: &Call, state: &State, events: &mut E
     let receiving = async {
         loop {
             match channel.recv::<Value>().await {
-                Ok(Some(item)) => events.see(json!({ "item": item })),
-                Ok(None) => break events.see(json!({ "end": true })),
+                Ok(Some(item)) => events.see(event("item", item)),
+                Ok(None) => break events.see(event("end", true)),
                 Err(error) => break events.see(error_event(&error)),
             }
         }
         if let Some(ext) = channel.ext()
             && let Ok(ext) = ext.raw().decode::<Value>()
         {
-            events.see(json!({ "ext": ext }));
+            events.see(event("ext", ext));
         }
     };
     tokio::pin!(sending, receiving);
@@ -154,8 +153,7 @@ struct Events {
 }
 
 impl Events {
-    fn see(&mut self, event: serde_json::Value) {
-        let event = rmpv::ext::to_value(event).unwrap_or(Value::Nil);
+    fn see(&mut self, event: Value) {
         if let Some(key) = &self.trace {
             self.state.sink(key, event.clone());
         }
@@ -163,17 +161,23 @@ impl Events {
     }
 }
 
-/// What the API shows as an error, as an event of the contract.
-pub(super) fn error_event(error: &Error) -> serde_json::Value {
+/// An event of the contract: a map of one entry.
+pub(super) fn event(name: &str, value: impl Into<Value>) -> Value {
+    Value::Map(vec![(name.into(), value.into())])
+}
+
+/// What the API shows as an error.
+pub(super) fn error_event(error: &Error) -> Value {
     match error {
         Error::Remote(error) | Error::Aborted(Some(error)) => {
-            let mut shown = json!({ "code": error.code, "message": error.message });
+            let mut shown: Vec<(Value, Value)> =
+                vec![("code".into(), error.code.0.into()), ("message".into(), error.message.as_str().into())];
             if let Some(data) = &error.data {
-                shown["data"] = data.decode().unwrap_or_default();
+                shown.push(("data".into(), data.decode().unwrap_or(Value::Nil)));
             }
-            json!({ "error": shown })
+            event("error", Value::Map(shown))
         }
-        Error::Closed => json!({ "closed": true }),
-        _ => json!({ "failed": true }),
+        Error::Closed => event("closed", true),
+        _ => event("failed", true),
     }
 }

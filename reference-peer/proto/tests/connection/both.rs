@@ -1,0 +1,77 @@
+//! Two cores with each other, in every codec and framing that go together.
+
+use std::sync::Arc;
+
+use duplex_proto::connection::{Read, Reply};
+use duplex_proto::{Codec, Framing, Json, MessagePack, Raw, RemoteError};
+use proptest::prelude::*;
+
+use crate::pair::Pair;
+
+type MakeCodec = fn() -> Arc<dyn Codec>;
+
+fn configurations() -> [(Framing, MakeCodec); 3] {
+    [(Framing::Length, || Arc::new(Json)), (Framing::Newline, || Arc::new(Json)), (Framing::Length, || Arc::new(MessagePack))]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn streams_go_both_ways_whatever_the_pieces(
+        configuration in 0..3_usize,
+        piece in 1..40_usize,
+        items in proptest::collection::vec(".{0,12}", 1..8),
+    ) {
+        let (framing, codec) = configurations()[configuration];
+        let mut pair = Pair::new(framing, codec);
+        let format = pair.initiator.core.format();
+        let raw = |text: &String| Raw::encode(format, text).expect("a string can be encoded");
+        let method = Arc::from("echo");
+        let (first, rest) = items.split_first().expect("at least one item");
+        let id = pair.initiator.core.call(&method, Some(&raw(first)), true, None).expect("open");
+        for item in rest {
+            pair.initiator.core.send_arg(id, Some(&raw(item)), true, None).expect("open");
+        }
+        pair.initiator.core.send_arg(id, None, false, None).expect("open");
+        pair.run(piece);
+
+        let key = pair.acceptor.started[0];
+        while let Read::Item(item) = pair.acceptor.core.read_args(key) {
+            pair.acceptor.core.send_item(key, &item, None).expect("open");
+        }
+        prop_assert_eq!(pair.acceptor.core.read_args(key), Read::End);
+        pair.acceptor.core.reply(key, &Reply::End, None).expect("open");
+        pair.acceptor.core.release(key);
+        pair.run(piece);
+
+        for item in &items {
+            prop_assert_eq!(pair.initiator.core.read_reply(id), Read::Item(raw(item)));
+        }
+        prop_assert_eq!(pair.initiator.core.read_reply(id), Read::End);
+        pair.initiator.core.forget(id);
+        prop_assert_eq!(pair.initiator.core.outgoing() + pair.acceptor.core.handlers() + pair.acceptor.core.incoming(), 0);
+    }
+}
+
+#[test]
+fn both_sides_may_have_a_call_1() {
+    for (framing, codec) in configurations() {
+        let mut pair = Pair::new(framing, codec);
+        let format = pair.initiator.core.format();
+        let one = Raw::encode(format, &1).expect("a number can be encoded");
+        let there = pair.initiator.core.call(&Arc::from("m"), Some(&one), false, None).expect("open");
+        let back = pair.acceptor.core.call(&Arc::from("m"), Some(&one), false, None).expect("open");
+        assert_eq!(there, back);
+        pair.run(usize::MAX);
+        let data = RemoteError::new(-5, "no").with_data(&one.decode::<i32>().ok()).expect("a number can be encoded");
+        let error = RemoteError { data: data.data.map(|data| data.to_format(format).expect("a number")), ..data };
+        let key = pair.acceptor.started[0];
+        pair.acceptor.core.reply(key, &Reply::Error(error.clone()), None).expect("open");
+        pair.run(1);
+        assert!(
+            matches!(pair.initiator.core.read_reply(there), Read::Failed(duplex_proto::connection::Failure::Remote(seen)) if seen == error)
+        );
+        assert_eq!(pair.acceptor.core.read_reply(back), Read::Pending);
+    }
+}

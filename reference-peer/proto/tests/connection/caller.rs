@@ -1,0 +1,116 @@
+//! The caller's table: replies in, early ends and aborts out.
+
+use std::sync::Arc;
+
+use duplex_proto::connection::{Failure, Read, SendError};
+use duplex_proto::{Id, RemoteError};
+
+use crate::pair::{End, json};
+
+fn call(end: &mut End, more: bool) -> Id {
+    let id = end.core.call(&Arc::from("m"), Some(&json("1")), more, None).expect("the connection is open");
+    end.written();
+    id
+}
+
+#[test]
+fn replies_are_matched_by_id() {
+    let mut end = End::greeted();
+    let (first, second) = (call(&mut end, false), call(&mut end, false));
+    assert_eq!((first.number(), second.number()), (1, 2));
+    end.lines(&[
+        r#"{"type":"rep","id":2,"payload":"b"}"#,
+        r#"{"type":"rep","id":1,"payload":"a"}"#,
+        r#"{"type":"rep","id":1,"payload":"late"}"#,
+    ]);
+    assert_eq!(end.core.read_reply(second), Read::Item(json("\"b\"")));
+    assert_eq!(end.core.read_reply(first), Read::Item(json("\"a\"")));
+    assert_eq!(end.core.read_reply(first), Read::End);
+    assert_eq!((end.written().as_str(), end.core.outgoing()), ("", 0));
+}
+
+#[test]
+fn a_stream_is_items_and_then_its_end() {
+    let mut end = End::greeted();
+    let id = call(&mut end, false);
+    end.lines(&[
+        r#"{"type":"rep","id":1,"payload":1,"more":true}"#,
+        r#"{"type":"rep","id":1,"payload":null,"more":true,"end":true}"#,
+        r#"{"type":"rep","id":1,"payload":null,"end":true}"#,
+    ]);
+    assert_eq!(end.core.read_reply(id), Read::Item(json("1")));
+    assert_eq!(end.core.read_reply(id), Read::Item(json("null")));
+    assert_eq!(end.core.read_reply(id), Read::End);
+    assert!(end.core.has_reply_streamed(id));
+}
+
+#[test]
+fn an_early_terminal_is_answered_with_one_end_frame() {
+    let mut end = End::greeted();
+    let id = call(&mut end, true);
+    end.lines(&[r#"{"type":"rep","id":1,"error":{"code":3,"message":"no"},"more":true}"#]);
+    assert_eq!(end.written(), "{\"type\":\"req\",\"id\":1,\"method\":\"m\",\"payload\":null,\"more\":false,\"end\":true}\n");
+    assert_eq!(end.core.send_arg(id, Some(&json("2")), true, None), Err(SendError::Ended));
+    assert_eq!(end.core.read_reply(id), Read::Failed(Failure::Remote(RemoteError::new(3, "no"))));
+}
+
+#[test]
+fn a_bad_reply_fails_the_call_alone() {
+    for reply in [
+        r#"{"type":"rep","id":1,"more":1}"#,
+        r#"{"type":"rep","id":1,"error":"boom"}"#,
+        r#"{"type":"rep","id":1,"error":{"code":"E","message":"m"}}"#,
+        r#"{"type":"rep","id":1,"error":{"code":1}}"#,
+    ] {
+        let mut end = End::greeted();
+        let id = call(&mut end, false);
+        end.lines(&[reply]);
+        assert!(matches!(end.core.read_reply(id), Read::Failed(Failure::BadReply(_))), "{reply}");
+        assert_eq!((end.written().as_str(), end.core.is_closing()), ("", false), "{reply}");
+    }
+    let mut end = End::greeted();
+    call(&mut end, true);
+    end.lines(&[r#"{"type":"rep","id":1,"error":"boom"}"#]);
+    assert!(end.written().contains(r#""error":{"code":-32004"#), "open arguments are aborted");
+}
+
+#[test]
+fn letting_go_aborts_open_arguments_only() {
+    let mut end = End::greeted();
+    let (open, complete) = (call(&mut end, true), call(&mut end, false));
+    end.core.forget(complete);
+    assert_eq!(end.written(), "");
+    end.core.forget(open);
+    let abort = end.written();
+    assert!(abort.starts_with(r#"{"type":"req","id":1,"method":"m","payload":null,"error":{"code":-32004"#), "{abort}");
+    assert!(abort.ends_with("\"more\":false}\n"), "{abort}");
+    end.lines(&[r#"{"type":"rep","id":1,"payload":1}"#, r#"{"type":"rep","id":2,"payload":1}"#]);
+    assert_eq!(end.written(), "");
+}
+
+#[test]
+fn the_end_of_the_connection_fails_what_is_pending_after_what_came_before() {
+    let mut end = End::greeted();
+    let (answered, pending) = (call(&mut end, false), call(&mut end, true));
+    end.lines(&[r#"{"type":"rep","id":1,"payload":1}"#]);
+    end.core.handle_end();
+    end.settle();
+    assert_eq!(end.core.read_reply(answered), Read::Item(json("1")));
+    assert_eq!(end.core.read_reply(pending), Read::Failed(Failure::Closed));
+    assert_eq!(end.core.call(&Arc::from("m"), None, false, None), Err(SendError::Closed));
+    assert!(end.core.is_over());
+}
+
+#[test]
+fn more_than_the_limit_unread_is_a_local_overflow() {
+    let mut end = End::greeted();
+    let id = call(&mut end, false);
+    for _ in 0..=end.core.limits().buffered_items {
+        end.lines(&[r#"{"type":"rep","id":1,"payload":1,"more":true}"#]);
+    }
+    for _ in 0..end.core.limits().buffered_items {
+        assert_eq!(end.core.read_reply(id), Read::Item(json("1")));
+    }
+    assert_eq!(end.core.read_reply(id), Read::Failed(Failure::Overflow));
+    assert_eq!((end.written().as_str(), end.core.outgoing()), ("", 0));
+}

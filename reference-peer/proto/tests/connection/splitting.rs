@@ -1,0 +1,102 @@
+//! Bytes split anywhere mean the same, and no bytes at all make a core panic.
+
+use bytes::BytesMut;
+use duplex_proto::{Codec, Deframer, Framing, Json, MessagePack};
+use proptest::prelude::*;
+
+use crate::pair::End;
+
+const DIALOGUE: &[u8] = b"SIMPLEX/1.0;json\n\n{\"type\":\"req\",\"id\":1,\"method\":\"m\",\"payload\":\"\\u00e4\",\"more\":true}\r\n\
+{\"type\":\"req\",\"id\":1,\"payload\":2}\n{\"type\":\"req\",\"id\":2,\"method\":7}\n{\"type\":\"req\",\"method\":\"n\"}\n[]\nrest";
+
+proptest! {
+    #[test]
+    fn a_dialogue_means_the_same_however_it_is_split(mut cuts in proptest::collection::vec(0..DIALOGUE.len(), 0..12)) {
+        let run = |cuts: &[usize]| {
+            let mut end = End::new(
+                duplex_proto::Role::Acceptor,
+                Framing::Newline,
+                vec![std::sync::Arc::new(Json)],
+                duplex_proto::Limits::default(),
+            );
+            let mut from = 0;
+            for &cut in cuts {
+                end.take(&DIALOGUE[from..cut]);
+                from = cut;
+            }
+            end.take(&DIALOGUE[from..]);
+            (end.log.clone(), end.written())
+        };
+        cuts.sort_unstable();
+        prop_assert_eq!(run(&cuts), run(&[]));
+    }
+
+    #[test]
+    fn frames_survive_any_split(frames in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8), piece in 1..30_usize) {
+        let mut stream = BytesMut::new();
+        for frame in &frames {
+            Framing::Length.append(&mut stream, usize::MAX, |out| out.extend_from_slice(frame)).expect("no limit");
+        }
+        let (mut deframer, mut buffer, mut seen) = (Deframer::new(Framing::Length), BytesMut::new(), Vec::new());
+        for bytes in stream.chunks(piece) {
+            buffer.extend_from_slice(bytes);
+            while let Some(frame) = deframer.next_frame(&mut buffer, 64).expect("short frames") {
+                seen.push(frame.to_vec());
+            }
+        }
+        prop_assert_eq!(seen, frames);
+    }
+
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+        _ = Json.decode(bytes.clone().into(), 64);
+        _ = MessagePack.decode(bytes.into(), 64);
+    }
+
+    #[test]
+    fn a_cut_message_is_undecodable(cut in 1..30_usize) {
+        let whole = b"\x83\xa4type\xa3req\xa2id\xcd\x01\x00\xa7payload\x93\x01\xc4\x01\xff\x80";
+        prop_assert!(MessagePack.decode(bytes::Bytes::from_static(whole), 64).is_ok());
+        let cut = whole.len() - cut.min(whole.len());
+        prop_assert!(MessagePack.decode(bytes::Bytes::copy_from_slice(&whole[..cut]), 64).is_err());
+    }
+}
+
+#[test]
+fn a_claimed_length_over_the_limit_is_refused_before_its_bytes() {
+    let mut buffer = BytesMut::from(&[0xff_u8, 0xff, 0xff, 0xff][..]);
+    assert!(Deframer::new(Framing::Length).next_frame(&mut buffer, 1 << 20).is_err());
+    assert!(buffer.capacity() < 1024);
+}
+
+#[test]
+fn a_line_is_measured_without_its_end() {
+    let exact = "x".repeat(10);
+    for (line, fits) in [
+        (format!("{exact}\n"), true),
+        (format!("{exact}\r\n"), true),
+        (format!("{exact}x\n"), false),
+        (format!("{exact}x"), false),
+    ] {
+        let mut buffer = BytesMut::from(line.as_bytes());
+        assert_eq!(Deframer::new(Framing::Newline).next_frame(&mut buffer, 10).is_ok(), fits, "{line:?}");
+    }
+}
+
+#[test]
+fn odd_json_is_decodable() {
+    for text in [
+        r#"{"type":"req","id":1,"method":"m","payload":"\ud800"}"#,
+        r#"{"type":"req","id":1,"method":"m","payload":"\\\ud83d\ude00\udc00"}"#,
+        r#"{"type":"req","id":1,"method":"m","payload":1e400}"#,
+        r#"{"type":"req","id":9,"\ud800":1,"method":"x","id":1,"method":"m","payload":{"__proto__":1}}"#,
+        " {\t\"type\" : \"\\u0072eq\",\r\"id\":1,\"method\":\"m\"} ",
+    ] {
+        let mut end = End::greeted();
+        end.lines(&[text]);
+        assert_eq!(end.started.len(), 1, "{text}");
+        assert_eq!(end.core.method(end.started[0]).map(|method| method.to_string()).as_deref(), Some("m"), "{text}");
+    }
+    let decoded = Json.decode(bytes::Bytes::from_static(br#"{"payload":"a\ud800\\ud800\ud83d\ude00"}"#), 64).expect("decodable");
+    assert_eq!(decoded.payload.decode::<String>().expect("a string"), "a\u{fffd}\\ud800\u{1f600}");
+}

@@ -1,0 +1,195 @@
+//! Two peers in one process: what the public surface promises, over an in-memory stream.
+
+use std::sync::Arc;
+
+use duplex_peer::{
+    BoxError, Channel, Code, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, RemoteError, Rpc, Transport, Verdict,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
+
+async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
+    let (here, there) = tokio::io::duplex(4096);
+    tokio::try_join!(
+        initiator.handshake(Transport::new(here, Framing::Length)),
+        acceptor.accept(Transport::new(there, Framing::Length)),
+    )
+    .expect("two peers of one kind understand each other")
+}
+
+fn server() -> Rpc {
+    let rpc = Rpc::new();
+    rpc.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) }).expect("a free name");
+    rpc.register("double", |mut channel: Channel| async move {
+        while let Some(number) = channel.recv::<i64>().await? {
+            channel.send(&(2 * number)).await?;
+        }
+        channel.finish().await?;
+        Ok(())
+    })
+    .expect("a free name");
+    rpc.register_fn("apply", |_: ()| async move { Err::<(), _>(RemoteError::new(7, "no")) }).expect("a free name");
+    rpc.register_fn("panics", |fail: bool| async move {
+        assert!(!fail, "s3cret");
+        Ok::<_, BoxError>(())
+    })
+    .expect("a free name");
+    rpc.register("twice", |mut channel: Channel| async move {
+        let callback: String = channel.argument().await?;
+        let first: i64 = channel.call(&callback, &1).await?;
+        let second: i64 = channel.call(&callback, &2).await?;
+        channel.send_last(&(first + second)).await?;
+        Ok(())
+    })
+    .expect("a free name");
+    rpc
+}
+
+#[tokio::test]
+async fn calls_streams_and_callbacks_work_in_both_codecs() {
+    for codecs in [vec![Arc::new(Json) as Arc<dyn duplex_peer::Codec>], vec![Arc::new(MessagePack)]] {
+        let (client, _server) = join(&Rpc::new().with_codecs(codecs), &server()).await;
+        assert_eq!(client.call::<_, i64>("add", &(1, 2)).await.expect("a sum"), 3);
+
+        let mut channel = client.open("double");
+        for number in [1, 2] {
+            channel.send(&number).await.expect("open");
+            assert_eq!(channel.recv::<i64>().await.expect("an item"), Some(2 * number));
+        }
+        channel.finish().await.expect("open");
+        assert_eq!(channel.recv::<i64>().await.expect("the end"), None);
+
+        let callback = client.callback_fn(|number: i64| async move { Ok::<_, BoxError>(10 * number) });
+        assert_eq!(client.call::<_, i64>("twice", &callback).await.expect("a sum"), 30);
+        callback.release();
+        assert_eq!(client.counts().callbacks, 0);
+    }
+}
+
+#[tokio::test]
+async fn errors_say_who_is_to_blame() {
+    let (client, served) = join(&Rpc::new(), &server()).await;
+    let code = |result: Result<(), Error>| match result {
+        Err(Error::Remote(error)) => (error.code, error.message),
+        other => panic!("not the peer's error: {other:?}"),
+    };
+    assert_eq!(code(client.call("apply", &()).await), (Code(7), "no".to_owned()));
+    assert_eq!(code(client.call("nope", &()).await).0, Code::METHOD_NOT_FOUND);
+    assert_eq!(code(client.call("add", &"text").await).0, Code::INVALID_PAYLOAD);
+    let (failed, text) = code(client.call("panics", &true).await);
+    assert!(failed == Code::FAILED && !text.contains("s3cret"));
+    client.call::<_, ()>("panics", &false).await.expect("the peer lives on");
+    assert!(matches!(client.call::<_, String>("add", &(1, 2)).await, Err(Error::Decode(_))));
+    assert!(matches!(client.call::<_, ()>("add", &"x".repeat(2 << 20)).await, Err(Error::TooLarge)));
+    served.close();
+    client.closed().await;
+    assert!(matches!(client.call::<_, i64>("add", &(1, 2)).await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_reaches_callers_and_handlers() {
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let rpc = Rpc::new();
+    rpc.register("wait", move |channel: Channel| {
+        let told = told.clone();
+        async move {
+            told.send("started")?;
+            channel.closed().await;
+            told.send("closed")?;
+            Ok(())
+        }
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let calling = tokio::spawn({
+        let client = client.clone();
+        async move { client.call::<_, ()>("wait", &()).await }
+    });
+    assert_eq!(hears.recv().await, Some("started"));
+    client.close();
+    assert!(matches!(calling.await.expect("no panic"), Err(Error::Closed)));
+    assert_eq!(hears.recv().await, Some("closed"));
+}
+
+#[tokio::test]
+async fn a_dropped_call_is_forgotten_and_a_timeout_is_one() {
+    let rpc = Rpc::new();
+    rpc.register("never", |_channel: Channel| std::future::pending()).expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let timed_out = client.request("never").timeout(std::time::Duration::ZERO).call::<_, ()>(&()).await;
+    assert!(matches!(timed_out, Err(Error::Timeout)));
+    assert_eq!(client.counts().outgoing, 0);
+}
+
+struct Tag;
+
+impl Hook for Tag {
+    fn outbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        frame.ext_mut().set("tag", "seen")?;
+        match frame.method() {
+            "local" => Ok(Verdict::Answer(frame.encode(&1)?)),
+            "refused" => Err("not from here".into()),
+            _ => Ok(Verdict::Pass),
+        }
+    }
+}
+
+#[tokio::test]
+async fn hooks_change_answer_and_fail() {
+    let rpc = Rpc::new();
+    rpc.register("tag", |channel: Channel| async move {
+        let tag = channel.ext().and_then(|ext| ext.value::<String>("tag")).transpose()?;
+        channel.send_last(&tag).await?;
+        Ok(())
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new().with_hook(Tag), &rpc).await;
+    assert_eq!(client.call::<_, String>("tag", &()).await.expect("a string"), "seen");
+    assert_eq!(client.call::<_, i64>("local", &()).await.expect("the hook's answer"), 1);
+    assert!(matches!(client.call::<_, i64>("refused", &()).await, Err(Error::Hook)));
+    assert_eq!(client.counts().outgoing, 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_stops_no_other_call() {
+    let rpc = server();
+    rpc.register("flood", |channel: Channel| async move {
+        for number in 0..5000 {
+            channel.send(&number).await?;
+        }
+        Ok(())
+    })
+    .expect("a free name");
+    let (client, served) = join(&Rpc::new(), &rpc).await;
+    let mut flood = client.open("flood");
+    flood.send_last(&()).await.expect("open");
+    assert_eq!(client.call::<_, i64>("add", &(1, 2)).await.expect("a sum"), 3);
+    while served.counts().handlers > 0 {
+        client.call::<_, i64>("add", &(1, 2)).await.expect("a sum");
+    }
+    // Its reply stands behind the whole flood.
+    client.call::<_, i64>("add", &(1, 2)).await.expect("a sum");
+    for number in 0..1024 {
+        assert_eq!(flood.recv::<i64>().await.expect("an item within the limit"), Some(number));
+    }
+    assert!(matches!(flood.recv::<i64>().await, Err(Error::Overflow)));
+}
+
+#[tokio::test]
+async fn due_replies_are_written_before_an_undecodable_frame_closes() {
+    let (here, mut there) = tokio::io::duplex(4096);
+    there
+        .write_all(b"SIMPLEX/1.0;json\n{\"type\":\"req\",\"id\":1,\"method\":\"add\",\"payload\":[1,2]}\n[]\n")
+        .await
+        .expect("an open pipe");
+    let peer = server().accept(Transport::new(here, Framing::Newline)).await.expect("a greeting");
+    let mut all = String::new();
+    there.read_to_string(&mut all).await.expect("text");
+    assert_eq!(all, "+OK\n{\"type\":\"rep\",\"id\":1,\"payload\":3}\n");
+    peer.closed().await;
+}
+
+#[test]
+fn reserved_names_are_refused() {
+    assert!(Rpc::new().register_fn("_callback.mine", |(): ()| async { Ok::<_, BoxError>(()) }).is_err());
+}
