@@ -36,7 +36,8 @@ impl RemoteError {
     /// # Errors
     /// When the value cannot be encoded.
     pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> Result<Self, EncodeError> {
-        self.data = Some(Raw::encode(Format::Json, data)?);
+        // The richer format: what JSON cannot hold is lost only where JSON is spoken.
+        self.data = Some(Raw::encode(Format::MessagePack, data)?);
         Ok(self)
     }
 }

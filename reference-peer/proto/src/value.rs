@@ -58,7 +58,13 @@ impl Raw {
     pub fn encode<T: Serialize + ?Sized>(format: Format, value: &T) -> Result<Self, EncodeError> {
         let bytes = match format {
             Format::Json => serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string()))?,
-            Format::MessagePack => rmp_serde::to_vec_named(value).map_err(|error| EncodeError(error.to_string()))?,
+            Format::MessagePack => {
+                let mut bytes = Vec::new();
+                // A type that looks different for people, such as a UUID, looks the same in every codec.
+                let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
+                value.serialize(&mut serializer).map_err(|error| EncodeError(error.to_string()))?;
+                bytes
+            }
         };
         Ok(Self { format, bytes: bytes.into() })
     }
@@ -70,7 +76,10 @@ impl Raw {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match self.format {
             Format::Json => serde_json::from_slice(&self.bytes).map_err(|error| DecodeError(error.to_string())),
-            Format::MessagePack => rmp_serde::from_slice(&self.bytes).map_err(|error| DecodeError(error.to_string())),
+            Format::MessagePack => {
+                let mut deserializer = rmp_serde::Deserializer::from_read_ref(&self.bytes).with_human_readable();
+                T::deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))
+            }
         }
     }
 

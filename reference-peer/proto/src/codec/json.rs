@@ -3,7 +3,9 @@
 //! Numbers are not range-checked here: a payload that is only passed on keeps the digits that it came with.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::Id;
@@ -35,27 +37,16 @@ impl Codec for Json {
     fn decode(&self, frame: Bytes, depth: usize) -> Result<Message, Undecodable> {
         // r[codec.json.reject]
         std::str::from_utf8(&frame).map_err(|error| Undecodable(error.to_string().into()))?;
+        let survey = Survey::of(&frame);
         // r[codec.depth.over] Before any parser sees the frame.
-        if nesting(&frame) > depth {
+        if survey.depth > depth {
             return Err(Undecodable(format!("more than {depth} containers inside each other").into()));
         }
-        let frame = repair_surrogates(frame);
-        let text = std::str::from_utf8(&frame).expect("invariant: the frame was checked, and repaired with ASCII");
-        let raw = |value: &RawValue| Raw::checked(Format::Json, frame.slice_ref(value.get().as_bytes()));
-        let mut message = Message::empty(Format::Json);
-        // r[message.order] r[message.unknown-members] r[message.case] The last of duplicate keys wins. r[codec.json.duplicate-keys]
-        for_each_entry(text, |key, value| match key {
-            "type" => message.kind = kind(value.get()),
-            "id" => message.id = id(value.get()),
-            "method" => message.method = Some(raw(value)),
-            "payload" => message.payload = raw(value),
-            "more" => message.more = more(value.get()),
-            "end" => message.end = value.get() == "true",
-            "error" => message.error = error(value, &raw),
-            "ext" => message.ext = Ext::from_raw(raw(value)),
-            _ => {}
-        })
-        .map_err(|error| Undecodable(error.to_string().into()))?;
+        let mut message = decode_members(repair_surrogates(frame.clone()))?;
+        // Only now is it certain that the frame is well formed, and that what is left out was.
+        if !survey.superseded.is_empty() {
+            message = decode_members(repair_surrogates(survey.without_superseded(&frame)))?;
+        }
         Ok(message)
     }
 
@@ -97,6 +88,26 @@ impl Codec for Json {
         }
         out.put_u8(b'}');
     }
+}
+
+fn decode_members(frame: Bytes) -> Result<Message, Undecodable> {
+    let text = std::str::from_utf8(&frame).expect("invariant: the frame was checked, and changed at ASCII characters only");
+    let raw = |value: &RawValue| Raw::checked(Format::Json, frame.slice_ref(value.get().as_bytes()));
+    let mut message = Message::empty(Format::Json);
+    // r[message.order] r[message.unknown-members] r[message.case]
+    for_each_entry(text, |key, value| match key {
+        "type" => message.kind = kind(value.get()),
+        "id" => message.id = id(value.get()),
+        "method" => message.method = Some(raw(value)),
+        "payload" => message.payload = raw(value),
+        "more" => message.more = more(value.get()),
+        "end" => message.end = value.get() == "true",
+        "error" => message.error = error(value, &raw),
+        "ext" => message.ext = Ext::from_raw(raw(value)),
+        _ => {}
+    })
+    .map_err(|error| Undecodable(error.to_string().into()))?;
+    Ok(message)
 }
 
 fn kind(text: &str) -> Kind {
@@ -201,30 +212,115 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
     }
 }
 
-/// How many containers stand inside each other at the deepest place. Iterative, so that no nesting can exhaust a stack.
-fn nesting(text: &[u8]) -> usize {
-    let (mut deepest, mut depth, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
-    for &byte in text {
-        if in_string {
+/// What one pass over a text tells: how deep it nests, and which entries of maps a later duplicate supersedes.
+///
+/// Iterative, so that no nesting can exhaust a stack. On text that is not well formed it says something, and never panics.
+#[derive(Default)]
+struct Survey {
+    depth: usize,
+    /// From the start of a superseded key to the start of the next one: the entry and its comma.
+    superseded: Vec<Range<usize>>,
+}
+
+impl Survey {
+    fn of(text: &[u8]) -> Self {
+        let mut survey = Self::default();
+        // The open containers: where the keys of a map begin in `keys`; none for a list.
+        let mut open: Vec<Option<usize>> = Vec::new();
+        let mut keys: Vec<Range<usize>> = Vec::new();
+        let mut expects_key = false;
+        let mut at = 0;
+        while let Some(&byte) = text.get(at) {
             match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
+                b'"' => {
+                    let end = string_end(text, at);
+                    if std::mem::take(&mut expects_key) {
+                        keys.push(at..end);
+                    }
+                    at = end;
+                    continue;
+                }
+                b'{' | b'[' => {
+                    expects_key = byte == b'{';
+                    open.push(expects_key.then_some(keys.len()));
+                    survey.depth = survey.depth.max(open.len());
+                }
+                b'}' | b']' => {
+                    expects_key = false;
+                    if let Some(Some(first)) = open.pop() {
+                        survey.supersede(text, &keys[first.min(keys.len())..]);
+                        keys.truncate(first);
+                    }
+                }
+                b',' => expects_key = matches!(open.last(), Some(Some(_))),
                 _ => {}
             }
-            continue;
+            at += 1;
         }
-        match byte {
-            b'"' => in_string = true,
-            b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
+        survey
+    }
+
+    /// Notes which of a map's keys, in order, come again later. r[codec.json.duplicate-keys]
+    fn supersede(&mut self, text: &[u8], keys: &[Range<usize>]) {
+        // Most maps are small, and looking is cheaper there than hashing.
+        const FEW: usize = 12;
+        let has_escapes = || keys.iter().any(|key| text[key.clone()].contains(&b'\\'));
+        if keys.len() < 2 {
+            return;
+        }
+        if keys.len() <= FEW && !has_escapes() {
+            let is_again = |(index, key): (usize, &Range<usize>)| {
+                keys[index + 1..].iter().any(|later| text[later.clone()] == text[key.clone()]).then_some(index)
+            };
+            let again: Vec<usize> = keys.iter().enumerate().filter_map(is_again).collect();
+            return again.into_iter().for_each(|index| self.superseded.push(keys[index].start..keys[index + 1].start));
+        }
+        let mut last = HashMap::with_capacity(keys.len());
+        for (index, key) in keys.iter().enumerate() {
+            if let Some(earlier) = last.insert(unescaped(&text[key.clone()]), index) {
+                self.superseded.push(keys[earlier].start..keys[earlier + 1].start);
             }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
         }
     }
-    deepest
+
+    /// The text without the entries that are superseded: a value that is passed on has each key once.
+    /// r[codec.json.duplicate-keys.send]
+    fn without_superseded(mut self, text: &Bytes) -> Bytes {
+        // Outer before inner where both begin at one place; an inner one then lies behind the end of the outer.
+        self.superseded.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+        let mut kept = BytesMut::with_capacity(text.len());
+        let mut at = 0;
+        for range in self.superseded {
+            if range.start >= at {
+                kept.put_slice(&text[at..range.start]);
+                at = range.end;
+            }
+        }
+        kept.put_slice(&text[at..]);
+        kept.freeze()
+    }
+}
+
+/// Where the string that begins at `start` ends: behind its closing quote, or at the end of the text.
+fn string_end(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        match text.get(at) {
+            None => return text.len(),
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
+}
+
+/// A key as it reads: escapes that differ may spell one key.
+fn unescaped(key: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(key);
+    match &text {
+        Cow::Borrowed(borrowed) => string(borrowed).unwrap_or(text),
+        Cow::Owned(_) => text,
+    }
 }
 
 /// Replaces each lone surrogate escape by the escape of U+FFFD, so that everybody who looks at the message sees the same

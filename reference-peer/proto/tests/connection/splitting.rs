@@ -100,3 +100,18 @@ fn odd_json_is_decodable() {
     let decoded = Json.decode(bytes::Bytes::from_static(br#"{"payload":"a\ud800\\ud800\ud83d\ude00"}"#), 64).expect("decodable");
     assert_eq!(decoded.payload.decode::<String>().expect("a string"), "a\u{fffd}\\ud800\u{1f600}");
 }
+
+#[test]
+fn the_last_of_duplicate_keys_is_the_only_one_left() {
+    for (text, payload) in [
+        (r#"{"payload":1,"payload":{"a":1,"b":2,"a":3}}"#, r#"{"b":2,"a":3}"#),
+        (r#"{"payload":{"a":{"x":1,"x":2},"a":[{"y":1,"y":"}"}],"\u0061":[{"y":"{","y":"\""}]}}"#, r#"{"\u0061":[{"y":"\""}]}"#),
+        (r#"{"payload":["a","a",{"a":"a"}]}"#, r#"["a","a",{"a":"a"}]"#),
+    ] {
+        let message = Json.decode(bytes::Bytes::from(text), 64).expect("decodable");
+        assert_eq!(std::str::from_utf8(message.payload.bytes()).expect("UTF-8"), payload, "{text}");
+    }
+    for text in [r#"{"a":bad,"a":1}"#, r#"{"a":1,"a"}"#, r#"{"a","a":1}"#, r#"{"a":1,,"a":1}"#] {
+        assert!(Json.decode(bytes::Bytes::from(text), 64).is_err(), "{text}");
+    }
+}
