@@ -16,8 +16,9 @@ use crate::wire::framing;
 /// A connection stays readable for so long after its process has ended: a child of it may hold the pipe for ever.
 const PIPE_GRACE: Duration = Duration::from_millis(1000);
 
-/// The longest that a session may take, in time limits.
-const SESSION_LIMITS: u32 = 24;
+/// The longest that a session may take, in time limits: enough for tens of thousands of round trips on a busy machine, and an
+/// end for a target that only ever trickles.
+const SESSION_LIMITS: u32 = 60;
 
 /// A connection with what stands between it and the machine.
 pub(crate) struct Channel {
