@@ -2,6 +2,7 @@
 //!
 //! All of it is Markdown; where it goes, a chapter says with `<!-- generated: NAME -->`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use duplex_spec::code::{Code, CodeInfo};
@@ -10,12 +11,24 @@ use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
 use crate::prepare::{Sources, count, relative, rule_link, vector_links};
+use crate::{sequence, states};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 6] = ["rule-index", "rule-counts", "error-codes", "limits", "sessions", "messages"];
+pub(crate) const NAMES: [&str; 10] = [
+    "rule-index",
+    "rule-counts",
+    "error-codes",
+    "limits",
+    "sessions",
+    "sessions AREA",
+    "messages",
+    "states-connection",
+    "states-provider",
+    "states-caller",
+];
 
-/// The chapter that shows every session vector.
-pub(crate) const SESSIONS_PAGE: &str = "conformance/sessions.md";
+/// The chapter that shows the session vectors of the areas that have no page, and lists the others.
+const SESSIONS_PAGE: &str = "conformance/sessions.md";
 /// The chapter that shows every message vector.
 pub(crate) const MESSAGES_PAGE: &str = "conformance/messages.md";
 
@@ -26,10 +39,50 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
         "rule-counts" => rule_counts(sources),
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
-        "sessions" => sources.corpus.sessions().iter().map(|session| one_session(path, session, sources)).collect(),
+        "sessions" => sessions(path, sources),
+        "states-connection" => states::CONNECTION.markdown(),
+        "states-provider" => states::PROVIDER.markdown(),
+        "states-caller" => states::CALLER.markdown(),
         "messages" => sources.corpus.messages().iter().map(|vector| one_message(path, vector, sources)).collect(),
-        _ => return None,
+        _ => {
+            let wanted = name.strip_prefix("sessions ")?;
+            let of_area = sources.corpus.sessions().iter().filter(|session| area(&session.id) == wanted);
+            of_area.map(|session| one_session(path, session, sources)).collect()
+        }
     })
+}
+
+/// The chapter that shows the session with this id: its area's page, where there is one.
+pub(crate) fn session_page(id: &str, sources: &Sources<'_>) -> String {
+    let page = format!("conformance/sessions/{}.md", area(id));
+    if sources.chapters.contains_key(&page) { page } else { SESSIONS_PAGE.to_owned() }
+}
+
+fn area(id: &str) -> &str {
+    id.split('.').next().unwrap_or(id)
+}
+
+/// The areas that have a page, with links to it, and every session of the others.
+fn sessions(path: &str, sources: &Sources<'_>) -> String {
+    let mut areas: BTreeMap<&str, (String, usize)> = BTreeMap::new();
+    let mut here = String::new();
+    for session in sources.corpus.sessions() {
+        let page = session_page(&session.id, sources);
+        if page == SESSIONS_PAGE {
+            here.push_str(&one_session(path, session, sources));
+        } else {
+            areas.entry(area(&session.id)).or_insert((page, 0)).1 += 1;
+        }
+    }
+    let mut out = String::new();
+    if !areas.is_empty() {
+        out.push_str("| area | sessions |\n|---|---|\n");
+        for (area, (page, count)) in areas {
+            let _ = writeln!(out, "| [{area}]({}) | {count} |", relative(path, &page));
+        }
+        out.push('\n');
+    }
+    out + &here
 }
 
 fn rule_index(path: &str, sources: &Sources<'_>) -> String {
@@ -126,11 +179,25 @@ fn one_session(path: &str, session: &Session, sources: &Sources<'_>) -> String {
         axis("transport", session.transports.iter().map(ToString::to_string).collect(), duplex_vectors::Transport::all().len()),
         axis("framing", session.framings.iter().map(ToString::to_string).collect(), duplex_vectors::Framing::all().len()),
         axis("codec", session.codecs.iter().map(ToString::to_string).collect(), duplex_vectors::Codec::all().len()),
-        if session.after.is_empty() { String::new() } else { format!(" · after: {}", session.after.join(", ")) },
+        if session.after.is_empty() {
+            String::new()
+        } else {
+            format!(" · after: {}", session.after.iter().map(|id| session_link(path, id, sources)).collect::<Vec<_>>().join(", "))
+        },
     );
+    body.push_str(&sequence::draw(session));
     let steps: Vec<String> = session.steps.iter().filter_map(|step| serde_json::to_string(step).ok()).collect();
     let _ = write!(body, "```json\n{}\n```\n", steps.join("\n"));
     vector("session", &session.id, &session.title, &body)
+}
+
+/// A session as a link; the bare id if there is no such session.
+fn session_link(path: &str, id: &str, sources: &Sources<'_>) -> String {
+    if sources.corpus.sessions().iter().any(|session| session.id == id) {
+        format!("[`{id}`]({}#session-{id})", relative(path, &session_page(id, sources)))
+    } else {
+        format!("`{id}`")
+    }
 }
 
 fn one_message(path: &str, message: &MessageVector, sources: &Sources<'_>) -> String {

@@ -8,7 +8,9 @@ mod examples;
 mod generate;
 mod links;
 mod prepare;
+mod sequence;
 pub mod serve;
+mod states;
 
 use std::collections::BTreeMap;
 use std::fmt;

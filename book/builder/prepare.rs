@@ -101,7 +101,7 @@ pub(crate) fn vector_links(from: &str, id: &str, sources: &Sources<'_>) -> Vec<S
     let sessions = sources.corpus.sessions().iter().filter(|v| cites(&v.rules));
     let messages = sources.corpus.messages().iter().filter(|v| cites(&v.rules));
     sessions
-        .map(|v| to(generate::SESSIONS_PAGE, "session", &v.id))
+        .map(|v| to(&generate::session_page(&v.id, sources), "session", &v.id))
         .chain(messages.map(|v| to(generate::MESSAGES_PAGE, "message", &v.id)))
         .collect()
 }
