@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::Machine;
 
-const WIDTH: usize = 520;
+const WIDTH: usize = 500;
 const LEFT: usize = 175;
 const RIGHT: usize = 325;
 const BOX: usize = 34;
@@ -22,11 +22,16 @@ pub(super) fn draw(machine: &Machine) -> String {
     let top = |state: usize| 12 + state * (BOX + step);
     let height = top(machine.states.len() - 1) + BOX + 14;
     let name = machine.name;
+    // Where no arrow goes up, nothing stands on the left.
+    let edge = if arrows.iter().any(|(from, to, _)| to < from) { 0 } else { LEFT - 10 };
     let mut out = format!(
-        "<figure class=\"states\"><svg viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-labelledby=\"states-{name}-title states-{name}-desc\">\n\
+        "<figure class=\"states\"><svg style=\"min-inline-size: {}px; max-inline-size: {}px\" viewBox=\"{edge} 0 {} {height}\" role=\"img\" aria-labelledby=\"states-{name}-title states-{name}-desc\">\n\
          <title id=\"states-{name}-title\">{}</title>\n<desc id=\"states-{name}-desc\">{}</desc>\n\
          <defs><marker id=\"states-{name}-tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\">\
          <path class=\"tip\" d=\"M0 0L8 4L0 8z\"/></marker></defs>\n",
+        (WIDTH - edge) * 5 / 6,
+        (WIDTH - edge) * 9 / 8,
+        WIDTH - edge,
         machine.title,
         description(machine, &arrows)
     );
