@@ -81,6 +81,28 @@ fn vectors_are_listed_at_the_rules_that_they_cite() {
 }
 
 #[test]
+fn an_area_with_a_page_has_its_sessions_there() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write("book/src/conformance/sessions.md", "# S\n\n<!-- generated: sessions -->\n");
+    fixture.write("book/src/conformance/sessions/x.md", "# X\n\n<!-- generated: sessions x -->\n");
+    let pages = "[S](conformance/sessions.md)\n[X](conformance/sessions/x.md)\n";
+    fixture.write("book/src/SUMMARY.md", &format!("{SUMMARY}{pages}"));
+    for (area, steps) in [("x", r#"[{"send": {"type": "nonsense"}}, {"fence": true}]"#), ("z", r#"[{"fence": true}]"#)] {
+        fixture.write(
+            &format!("vectors/sessions/{area}/y.json"),
+            &format!(r#"{{"id": "{area}.y", "title": "{area} lives", "rules": ["a.b"], "profile": "core", "steps": {steps}}}"#),
+        );
+    }
+    fixture.build().expect("the book builds");
+    let area = fixture.page("conformance/sessions/x.html");
+    assert!(area.contains("id=\"session-x.y\"") && !area.contains("id=\"session-z.y\""), "{area}");
+    assert!(area.contains("class=\"sequence\"") && area.contains(">nonsense</text>"), "{area}");
+    let rest = fixture.page("conformance/sessions.html");
+    assert!(rest.contains("href=\"sessions/x.html\"") && rest.contains("id=\"session-z.y\""), "{rest}");
+    assert!(fixture.page("one.html").contains("href=\"conformance/sessions/x.html#session-x.y\""));
+}
+
+#[test]
 fn a_vector_that_cites_no_rule_of_the_book_fails() {
     let fixture = Fixture::new(RULE, "# Two\n");
     fixture.write(

@@ -83,12 +83,7 @@ pub(crate) const PROVIDER: Machine = Machine {
     cells: &[
         &[To("start", 1), Stay("item"), Stay("dropped"), Stay("dropped")],
         &[To("start", 2), To("item or end", 2), Stay("dropped"), To("dropped", 0)],
-        &[
-            To("start: `error` is ignored, and it counts as a last frame", 2),
-            To("arguments fail", 2),
-            Stay("dropped"),
-            To("dropped", 0),
-        ],
+        &[To("start: `error` is ignored", 2), To("arguments fail", 2), Stay("dropped"), To("dropped", 0)],
         &[Stay("-32600"), To("-32600, arguments fail", 0), Stay("dropped"), To("dropped", 0)],
         &[To("-32600", 3), To("-32600, arguments fail", 3), Stay("dropped"), Stay("dropped")],
         &[Never, To("", 3), To("", 0), Never],
