@@ -54,7 +54,9 @@ fn parts() -> Vec<Part> {
         target("reference"),
         target("python"),
         target("python-minimal"),
+        target("python-afternoon"),
         target("published-javascript"),
+        target("published-python"),
         part(
             "book",
             "the book builds, its links and examples hold",
