@@ -98,7 +98,7 @@ fn an_area_with_a_page_has_its_sessions_there() {
     assert!(area.contains("id=\"session-x.y\"") && !area.contains("id=\"session-z.y\""), "{area}");
     assert!(area.contains("class=\"sequence\"") && area.contains(">nonsense</text>"), "{area}");
     let rest = fixture.page("conformance/sessions.html");
-    assert!(rest.contains("href=\"sessions/x.html\"") && rest.contains("id=\"session-z.y\""), "{rest}");
+    assert!(rest.contains("href=\"../conformance/sessions/x.html\"") && rest.contains("id=\"session-z.y\""), "{rest}");
     assert!(fixture.page("one.html").contains("href=\"conformance/sessions/x.html#session-x.y\""));
 }
 
