@@ -13,12 +13,14 @@ use crate::report::json::JsonReport;
 use crate::report::progress::{Beside, Progress};
 use crate::target::Surroundings;
 
-use args::{Args, Color, Format};
+use args::{Args, Color, Format, Verb};
 use stop::Stop;
 
 mod args;
+mod coverage;
 mod drive;
 mod listing;
+mod mutants;
 mod prepare;
 mod saved;
 mod stop;
@@ -51,6 +53,11 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<u8, Stop> {
     let surroundings = Surroundings::of_process().map_err(Stop::surroundings)?;
+    match &args.verb {
+        Some(Verb::Mutants(args)) => return mutants::run(args, &surroundings),
+        Some(Verb::Coverage(args)) => return coverage::run(args),
+        None => {}
+    }
     if let Some(path) = &args.from {
         return saved::tell(path, reports(args));
     }

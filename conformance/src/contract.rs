@@ -22,6 +22,15 @@ const NONSENSE: [(&str, &str); 4] = [
     ("DUPLEX_CODEC", "smoke-signals"),
 ];
 
+/// The probes, each with the rule that it decides.
+pub const PROBES: [(&str, &str); 5] = [
+    ("target:unknown-*", "target.unknown-value"),
+    ("target:not-implemented-*", "target.not-implemented"),
+    ("target:stdin", "target.stdin"),
+    ("target:exit", "target.exit"),
+    ("target:describe", "target.describe"),
+];
+
 /// Runs every probe and emits one [`Event::CaseFinished`] for each. A peer that runs already cannot be probed.
 pub async fn probe(target: &Target, description: &Description, options: &RunOptions, sink: &mut dyn FnMut(Event)) {
     let TargetKind::Command { command, folder } = &target.kind else { return };

@@ -8,6 +8,7 @@
 
 pub mod cli;
 pub mod contract;
+pub mod coverage;
 pub mod event;
 pub mod exit;
 pub mod judge;

@@ -12,6 +12,14 @@ use crate::wire::{self, Value, hex_cut, plain_json};
 /// The rule of ids that the target gives its own calls. No schema of one message can say it.
 const ID_UNIQUE: &str = "call.id.unique";
 
+/// Every rule that a standing check decides.
+#[must_use]
+pub fn rules() -> BTreeSet<String> {
+    let mut rules: BTreeSet<String> = Emitted::default().scopes().iter().map(|scope| scope.rule.clone()).collect();
+    rules.insert(ID_UNIQUE.to_owned());
+    rules
+}
+
 /// What was seen in one configuration.
 #[derive(Debug)]
 pub struct Observations {

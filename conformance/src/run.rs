@@ -87,7 +87,8 @@ async fn run_configuration(
         }
         return;
     }
-    let (schedule, mut results) = Schedule::new(&plan.cases);
+    // What a mutant breaks is each case's own to see, whatever else it breaks.
+    let (schedule, mut results) = Schedule::new(&plan.cases, options.mutant.is_none());
     let schedule = Arc::new(schedule);
     let mut workers = JoinSet::new();
     for number in 0..options.jobs.max(1).min(plan.cases.len()) {

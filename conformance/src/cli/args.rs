@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use duplex_vectors::{Codec, Framing, Profile, Role, Transport};
 
 use crate::plan::{all_profiles, profile_name};
 use crate::select::{Filter, Selection};
+
+use super::coverage::CoverageArgs;
+use super::mutants::MutantsArgs;
 
 const ABOUT: &str = "Checks a Duplex peer against the book";
 
@@ -51,8 +54,12 @@ Exit status:
 /// The arguments.
 #[derive(Debug, Parser)]
 #[command(name = "duplex-conformance", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = AFTER,
-    after_help = "--help has examples and the exit statuses.", max_term_width = 110)]
+    after_help = "--help has examples and the exit statuses.", max_term_width = 110, args_conflicts_with_subcommands = true,
+    subcommand_help_heading = "For authors of the suite", disable_help_subcommand = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) verb: Option<Verb>,
+
     /// What to check: an executable, a folder or file with a target.toml, `tcp://host:port`, or the name of a target that
     /// ships with the harness [default: reference]
     #[arg(long, value_name = "TARGET")]
@@ -130,6 +137,15 @@ pub(super) struct Args {
     /// Also writes the events to this file, as `--format json` does
     #[arg(long, value_name = "FILE", help_heading = "What it says")]
     pub(super) events: Option<PathBuf>,
+}
+
+/// What to do instead of checking a target.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Proves the checks: breaks a right target in one way after the other, and shows which checks see it
+    Mutants(MutantsArgs),
+    /// Sets the rules of the book beside the checks that decide them and the mutants that prove those
+    Coverage(CoverageArgs),
 }
 
 /// The form of the report.

@@ -51,12 +51,12 @@ pub(super) fn corpus() -> Result<&'static Corpus, Stop> {
 /// The fault to put between the two sides.
 fn mutant(name: &str) -> Result<Mutant, Stop> {
     Mutant::named(name).map_err(|error| {
-        let all = Mutant::all().unwrap_or_default();
-        let near = nearest(name, all.iter().map(|mutant| mutant.name.as_str()), 3);
+        let all: Vec<String> = Mutant::all().unwrap_or_default().iter().map(Mutant::name).collect();
+        let near = nearest(name, all.iter().map(String::as_str), 3);
         let attempt = near.first().map_or_else(|| "--help".to_owned(), |near| format!("--mutant {near}"));
         let stop = Stop::usage(error.to_string(), attempt);
         if near.is_empty() {
-            stop.advise("mutants are files: conformance/mutants/<name>.toml")
+            stop.advise("mutants stand in conformance/mutants/<chapter>.toml")
         } else {
             stop.advise(format!("near: {}", near.join(", ")))
         }

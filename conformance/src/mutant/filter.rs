@@ -4,23 +4,29 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use duplex_vectors::Codec;
-use regex::Regex;
+use regex::bytes::Regex;
 use serde_json::Value as Json;
 
-use super::{Act, Change, Direction, Match, Mutant};
-use crate::machine::FIRST_FENCE;
-use crate::wire::{self, Value, plain_json};
-
-/// Calls that are remembered, and bytes of a request whose argument is.
-const REMEMBERED: (usize, usize) = (4096, 4096);
+use super::matching::{Matcher, Seen};
+use super::memory::Calls;
+use super::{Act, Change, Direction, Mutant, Thing};
+use crate::wire::{self, Value};
 
 /// What comes out of a filter, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A frame passes.
     Frame(Direction, Vec<u8>),
+    /// Bytes pass below the framing, to the target.
+    Bytes(Vec<u8>),
+    /// The tester gets bytes that are no frame.
+    Unframed(Vec<u8>),
+    /// The end of what a side sends passes.
+    End(Direction),
     /// The connection ends.
     Close,
+    /// Every other connection ends.
+    CloseOthers,
 }
 
 /// The state of a mutant on one connection.
@@ -28,116 +34,159 @@ pub enum Effect {
 pub struct Filter {
     mutant: Arc<Mutant>,
     codec: Codec,
-    /// Each change's regular expression, how often it matched, and whether its `after` held.
-    states: Vec<(Option<Regex>, usize, bool)>,
-    /// Methods and arguments of calls, by the direction of the request and its id.
-    calls: BTreeMap<(bool, i128), (String, Value)>,
-    held: Vec<(Direction, usize, Vec<u8>)>,
+    connection: String,
+    states: Vec<ChangeState>,
+    calls: Calls,
+    held: Vec<Held>,
 }
 
-/// A frame with what it says.
-struct Seen {
+#[derive(Debug)]
+struct ChangeState {
+    matcher: Matcher,
+    /// How often it matched, by call where it counts so.
+    counts: BTreeMap<Option<i128>, usize>,
+    after: Option<Matcher>,
+    /// The latest message for which `after` held; `Some(None)` for what is no message.
+    held_for: Option<Option<Value>>,
+}
+
+/// A frame that comes later.
+#[derive(Debug)]
+struct Held {
     direction: Direction,
     bytes: Vec<u8>,
-    message: Option<Value>,
-    /// For a reply, the method and the argument of the call.
-    answers: Option<(String, Value)>,
+    until: Until,
+}
+
+#[derive(Debug)]
+enum Until {
+    Frames(usize),
+    Sight(Matcher),
 }
 
 impl Filter {
     pub(super) fn new(mutant: Arc<Mutant>, codec: Codec) -> Self {
-        let regex = |change: &Change| change.matching.text.as_deref().and_then(|text| Regex::new(text).ok());
-        let states = mutant.changes.iter().map(|change| (regex(change), 0, change.matching.after.is_none())).collect();
-        Self { mutant, codec, states, calls: BTreeMap::new(), held: Vec::new() }
+        let state = |change: &Change| ChangeState {
+            matcher: Matcher::new(&change.matching),
+            counts: BTreeMap::new(),
+            after: change.matching.after.as_deref().map(Matcher::new),
+            held_for: None,
+        };
+        let states = mutant.changes.iter().map(state).collect();
+        Self { mutant, codec, connection: "a".to_owned(), states, calls: Calls::default(), held: Vec::new() }
+    }
+
+    /// The same filter for the connection with this name.
+    #[must_use]
+    pub fn on(mut self, connection: &str) -> Self {
+        connection.clone_into(&mut self.connection);
+        self
     }
 
     /// What becomes of a frame.
-    pub fn pass(&mut self, direction: Direction, frame: Vec<u8>) -> Vec<Effect> {
-        let seen = self.see(direction, frame);
+    pub fn frame(&mut self, direction: Direction, frame: Vec<u8>) -> Vec<Effect> {
+        self.pass(direction, Thing::Frame, frame)
+    }
+
+    /// What becomes of bytes that the tester writes below the framing.
+    pub fn bytes(&mut self, bytes: Vec<u8>) -> Vec<Effect> {
+        self.pass(Direction::ToTarget, Thing::Bytes, bytes)
+    }
+
+    /// What becomes of the end of what a side sends.
+    pub fn end(&mut self, direction: Direction) -> Vec<Effect> {
+        self.pass(direction, Thing::End, Vec::new())
+    }
+
+    fn pass(&mut self, direction: Direction, thing: Thing, bytes: Vec<u8>) -> Vec<Effect> {
+        let is_frame = thing == Thing::Frame;
+        let decoded = is_frame.then(|| wire::decode(self.codec, &bytes).ok()).flatten();
+        let message = decoded.filter(|value| matches!(value, Value::Map(_)));
+        let call = message.as_ref().and_then(|message| self.calls.of(direction, message, bytes.len()));
+        let connection = self.connection.clone();
+        let seen = Seen { connection: &connection, direction, thing, bytes, message, call };
         let mutant = Arc::clone(&self.mutant);
         let mut chosen = None;
         for (index, change) in mutant.changes.iter().enumerate() {
-            if chosen.is_none()
-                && change.direction == direction
-                && self.states[index].2
-                && self.holds(index, &change.matching, &seen)
-            {
-                chosen = Some(&change.act);
-            }
-            if let Some(after) = &change.matching.after {
-                self.states[index].2 |= matches(after, None, &seen);
+            if chosen.is_none() && change.direction == direction && self.holds(index, change, &seen) {
+                chosen = Some((index, &change.act));
             }
         }
         let mut effects = match chosen {
-            Some(act) => self.act(act, &seen),
-            None => vec![Effect::Frame(direction, seen.bytes)],
+            Some((index, act)) => self.act(index, act, &seen),
+            None => vec![same(&seen)],
         };
-        self.release(direction, &mut effects);
+        for state in &mut self.states {
+            if state.after.as_ref().is_some_and(|after| after.matches(&seen)) {
+                state.held_for = Some(seen.message.clone());
+            }
+        }
+        if let Some(message) = &seen.message {
+            self.calls.note(direction, message, seen.call.as_ref());
+        }
+        self.release(&seen, &mut effects);
         effects
     }
 
-    fn see(&mut self, direction: Direction, bytes: Vec<u8>) -> Seen {
-        let message = wire::decode(self.codec, &bytes).ok().filter(|value| matches!(value, Value::Map(_)));
-        let to_target = direction == Direction::ToTarget;
-        let mut answers = None;
-        if let Some(message) = &message
-            && let Some(id) = message.member("id").and_then(Value::as_int)
-        {
-            if message.member("type").and_then(Value::as_str) == Some("rep") {
-                answers = self.calls.get(&(!to_target, id)).cloned();
-            } else if let Some(method) = message.member("method").and_then(Value::as_str)
-                && self.calls.len() < REMEMBERED.0
-            {
-                let argument = message.member("payload").filter(|_| bytes.len() <= REMEMBERED.1).cloned().unwrap_or(Value::Null);
-                self.calls.insert((to_target, id), (method.to_owned(), argument));
-            }
-        }
-        Seen { direction, bytes, message, answers }
-    }
-
-    fn holds(&mut self, index: usize, matching: &Match, seen: &Seen) -> bool {
-        let (regex, count, _) = &mut self.states[index];
-        if !matches(matching, regex.as_ref(), seen) {
+    fn holds(&mut self, index: usize, change: &Change, seen: &Seen<'_>) -> bool {
+        let state = &mut self.states[index];
+        if (state.after.is_some() && state.held_for.is_none()) || !state.matcher.matches(seen) {
             return false;
         }
+        let call = seen.member("id").and_then(Value::as_int).filter(|_| change.matching.per_call);
+        let count = state.counts.entry(call).or_default();
         *count += 1;
-        matching.nth.is_none_or(|nth| *count == nth) && matching.from.is_none_or(|from| *count >= from)
+        change.matching.nth.is_none_or(|nth| *count == nth) && change.matching.from.is_none_or(|from| *count >= from)
     }
 
-    fn act(&mut self, act: &Act, seen: &Seen) -> Vec<Effect> {
-        let there = |bytes: Vec<u8>| Effect::Frame(seen.direction, bytes);
-        let back = |bytes: Vec<u8>| Effect::Frame(other(seen.direction), bytes);
-        let same = || there(seen.bytes.clone());
+    fn act(&mut self, index: usize, act: &Act, seen: &Seen<'_>) -> Vec<Effect> {
+        let direction = seen.direction;
+        let there = |bytes: Vec<u8>| Effect::Frame(direction, bytes);
+        let written = |direction: Direction, messages: &super::Messages| {
+            let frames = messages.as_slice().iter().map(|message| self.written(index, message, seen));
+            frames.map(|bytes| Effect::Frame(direction, bytes)).collect::<Vec<_>>()
+        };
         match act {
-            Act::Drop(_) => Vec::new(),
-            Act::Repeat(times) => vec![same(); *times],
-            Act::Set(_) | Act::Remove(_) | Act::Rename(_) => vec![there(self.edited(act, seen))],
-            Act::Delay(frames) => {
-                self.held.push((seen.direction, frames + 1, seen.bytes.clone()));
-                Vec::new()
-            }
-            Act::Close(_) => vec![Effect::Close],
-            Act::CloseAfter(_) => vec![same(), Effect::Close],
-            Act::Replace(message) => vec![there(self.written(message, seen))],
+            Act::Drop => Vec::new(),
+            Act::Pass => vec![same(seen)],
+            Act::Repeat(times) => vec![same(seen); *times],
+            Act::Set(_) | Act::Remove(_) | Act::Rename(_) => vec![there(self.edited(index, act, seen))],
+            Act::Delay(frames) => self.hold(seen, Until::Frames(frames + 1)),
+            Act::Wait(until) => self.hold(seen, Until::Sight(Matcher::new(until))),
+            Act::Close => vec![Effect::Close],
+            Act::CloseAfter => vec![same(seen), Effect::Close],
+            Act::CloseOthers => vec![same(seen), Effect::CloseOthers],
+            Act::Replace(message) => vec![there(self.written(index, message, seen))],
             Act::Text(text) => vec![there(text.clone().into_bytes())],
+            Act::Substitute { pattern, with } => {
+                let replaced = Regex::new(pattern).map(|regex| regex.replace_all(&seen.bytes, with.as_bytes()).into_owned());
+                vec![of_kind(seen, replaced.unwrap_or_else(|_| seen.bytes.clone()))]
+            }
             Act::Damage { cut, prefix, suffix } => {
                 let mut bytes = hex::decode(prefix).unwrap_or_default();
                 bytes.extend_from_slice(&seen.bytes[..seen.bytes.len().saturating_sub(*cut)]);
                 bytes.extend(hex::decode(suffix).unwrap_or_default());
-                vec![there(bytes)]
+                vec![of_kind(seen, bytes)]
             }
-            Act::Answer(message) => vec![back(self.written(message, seen))],
-            Act::AlsoAnswer(message) => vec![same(), back(self.written(message, seen))],
-            Act::Also(message) => vec![same(), there(self.written(message, seen))],
+            Act::Answer(messages) => written(direction.other(), messages),
+            Act::AlsoAnswer(messages) => [vec![same(seen)], written(direction.other(), messages)].concat(),
+            Act::Also(messages) => [vec![same(seen)], written(direction, messages)].concat(),
+            Act::Before(messages) => [written(direction, messages), vec![same(seen)]].concat(),
+            Act::Unframed => vec![Effect::Unframed(seen.bytes.clone())],
         }
     }
 
-    fn edited(&self, act: &Act, seen: &Seen) -> Vec<u8> {
+    fn hold(&mut self, seen: &Seen<'_>, until: Until) -> Vec<Effect> {
+        self.held.push(Held { direction: seen.direction, bytes: seen.bytes.clone(), until });
+        Vec::new()
+    }
+
+    fn edited(&self, index: usize, act: &Act, seen: &Seen<'_>) -> Vec<u8> {
         let Some(mut message) = seen.message.clone() else { return seen.bytes.clone() };
         match act {
             Act::Set(members) => {
-                for (name, template) in members {
-                    message.set(name, filled(template, seen));
+                for (path, template) in members {
+                    put(&mut message, path, self.filled(index, template, seen));
                 }
             }
             Act::Remove(names) => {
@@ -157,76 +206,77 @@ impl Filter {
         wire::encode(self.codec, &message).unwrap_or_else(|_| seen.bytes.clone())
     }
 
-    fn written(&self, template: &Json, seen: &Seen) -> Vec<u8> {
-        wire::encode(self.codec, &filled(template, seen)).unwrap_or_else(|_| seen.bytes.clone())
+    fn written(&self, index: usize, template: &Json, seen: &Seen<'_>) -> Vec<u8> {
+        wire::encode(self.codec, &self.filled(index, template, seen)).unwrap_or_else(|_| seen.bytes.clone())
     }
 
-    /// Lets delayed frames go whose time has come.
-    fn release(&mut self, direction: Direction, effects: &mut Vec<Effect>) {
-        for held in self.held.iter_mut().filter(|held| held.0 == direction) {
-            held.1 -= 1;
+    /// A value of a mutant's file, with what [`Act`] says that names stand for.
+    fn filled(&self, index: usize, template: &Json, seen: &Seen<'_>) -> Value {
+        let member = |message: Option<&Value>, name: &str| message.and_then(|message| message.member(name)).cloned();
+        match template {
+            Json::Null => Value::Null,
+            Json::Bool(truth) => Value::Bool(*truth),
+            Json::Number(number) => {
+                number.as_i128().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Int)
+            }
+            Json::String(text) => match text.strip_prefix('$') {
+                None => text.as_str().into(),
+                Some("null") => Value::Null,
+                Some("argument") => seen.call.as_ref().map_or(Value::Null, |call| call.argument.clone()),
+                Some("method") => seen.call.as_ref().map_or(Value::Null, |call| call.method.as_str().into()),
+                Some(name) => match name.strip_prefix("after.") {
+                    Some(name) => member(self.states[index].held_for.as_ref().and_then(Option::as_ref), name),
+                    None => member(seen.message.as_ref(), name),
+                }
+                .unwrap_or(Value::Null),
+            },
+            Json::Array(items) => Value::Array(items.iter().map(|item| self.filled(index, item, seen)).collect()),
+            Json::Object(members) => {
+                let member = |(name, item): (&String, &Json)| (Value::Str(name.clone()), self.filled(index, item, seen));
+                Value::Map(members.iter().map(member).collect())
+            }
         }
-        let (due, held) = std::mem::take(&mut self.held).into_iter().partition(|held| held.1 == 0);
+    }
+
+    /// Lets held frames go whose time has come.
+    fn release(&mut self, seen: &Seen<'_>, effects: &mut Vec<Effect>) {
+        let (due, held) = std::mem::take(&mut self.held).into_iter().partition(|held| match &held.until {
+            Until::Frames(frames) => *frames == 1 && held.direction == seen.direction,
+            // Not for what is held itself.
+            Until::Sight(matcher) => matcher.matches(seen) && held.bytes != seen.bytes,
+        });
         self.held = held;
-        let due: Vec<(Direction, usize, Vec<u8>)> = due;
-        effects.extend(due.into_iter().map(|(direction, _, bytes)| Effect::Frame(direction, bytes)));
+        for held in self.held.iter_mut().filter(|held| held.direction == seen.direction) {
+            if let Until::Frames(frames) = &mut held.until {
+                *frames -= 1;
+            }
+        }
+        let due: Vec<Held> = due;
+        effects.extend(due.into_iter().map(|held| Effect::Frame(held.direction, held.bytes)));
     }
 }
 
-fn other(direction: Direction) -> Direction {
-    match direction {
-        Direction::ToTarget => Direction::FromTarget,
-        Direction::FromTarget => Direction::ToTarget,
+fn same(seen: &Seen<'_>) -> Effect {
+    of_kind(seen, seen.bytes.clone())
+}
+
+fn of_kind(seen: &Seen<'_>, bytes: Vec<u8>) -> Effect {
+    match seen.thing {
+        Thing::Frame => Effect::Frame(seen.direction, bytes),
+        Thing::Bytes => Effect::Bytes(bytes),
+        Thing::End => Effect::End(seen.direction),
     }
 }
 
-fn matches(matching: &Match, regex: Option<&Regex>, seen: &Seen) -> bool {
-    let member =
-        |name: &str| seen.message.as_ref().and_then(|message| message.member(name)).filter(|value| **value != Value::Null);
-    let is_question = member("id").and_then(Value::as_int).is_some_and(|id| id >= FIRST_FENCE);
-    let names_method = |pattern: &str, method: &str| match pattern.strip_suffix('*') {
-        Some(prefix) => method.starts_with(prefix),
-        None => method == pattern,
-    };
-    let about_messages = !matching.members.is_empty() || !matching.has.is_empty() || !matching.lacks.is_empty();
-    (matching.questions || !is_question)
-        && (!about_messages || seen.message.is_some())
-        && matching
-            .members
-            .iter()
-            .all(|(name, value)| member(name).map_or(value.is_null(), |actual| plain_json(actual) == *value))
-        && matching.has.iter().all(|name| member(name).is_some())
-        && matching.lacks.iter().all(|name| member(name).is_none())
-        && matching
-            .answers
-            .as_ref()
-            .is_none_or(|pattern| seen.answers.as_ref().is_some_and(|(method, _)| names_method(pattern, method)))
-        && matching.method_prefix.as_ref().is_none_or(|prefix| {
-            member("method").and_then(Value::as_str).is_some_and(|method| method.starts_with(prefix.as_str()))
-        })
-        && (matching.text.is_none() || regex.is_some_and(|regex| regex.is_match(&String::from_utf8_lossy(&seen.bytes))))
-        && matching.length.is_none_or(|length| seen.bytes.len() == length)
-        && matching.at_least.is_none_or(|length| seen.bytes.len() >= length)
-}
-
-/// A value of a mutant's file, with what [`Act::Set`] says that names stand for.
-fn filled(template: &Json, seen: &Seen) -> Value {
-    let own = |name: &str| seen.message.as_ref().and_then(|message| message.member(name)).cloned().unwrap_or(Value::Null);
-    match template {
-        Json::Null => Value::Null,
-        Json::Bool(truth) => Value::Bool(*truth),
-        Json::Number(number) => number.as_i128().map_or_else(|| Value::Float(number.as_f64().unwrap_or(f64::NAN)), Value::Int),
-        Json::String(text) => match text.as_str() {
-            "$id" => own("id"),
-            "$method" => own("method"),
-            "$payload" => own("payload"),
-            "$argument" => seen.answers.as_ref().map_or(Value::Null, |(_, argument)| argument.clone()),
-            "$null" => Value::Null,
-            text => text.into(),
-        },
-        Json::Array(items) => Value::Array(items.iter().map(|item| filled(item, seen)).collect()),
-        Json::Object(members) => {
-            Value::Map(members.iter().map(|(name, item)| (Value::Str(name.clone()), filled(item, seen))).collect())
+/// Sets a member, or with a dot a member of a member.
+fn put(message: &mut Value, path: &str, value: Value) {
+    match path.split_once('.') {
+        None => message.set(path, value),
+        Some((outer, inner)) => {
+            let mut within = message.member(outer).filter(|value| matches!(value, Value::Map(_))).cloned();
+            let within = within.get_or_insert_with(|| Value::Map(Vec::new()));
+            put(within, inner, value);
+            message.set(outer, within.clone());
         }
     }
 }
@@ -235,70 +285,99 @@ fn filled(template: &Json, seen: &Seen) -> Value {
 mod tests {
     use super::*;
 
-    fn filter(text: &str) -> Filter {
-        let text = format!("rule = \"a.b\"\ntitle = \"t\"\nprofile = \"core\"\n{text}");
-        Arc::new(Mutant::parse("a.b.c", &text).expect("parses")).filter(Codec::Json)
+    fn filter(change: &str) -> Filter {
+        let text = format!("[[mutant]]\nrule = \"a.b\"\ntitle = \"t\"\nchange = [{{ {change} }}]");
+        let mutant = Mutant::parse("a", &text).expect("parses").remove(0);
+        Arc::new(mutant).filter(Codec::Json)
     }
 
-    fn from_target(filter: &mut Filter, frame: &str) -> Vec<String> {
-        let effects = filter.pass(Direction::FromTarget, frame.as_bytes().to_vec());
+    fn show(effects: Vec<Effect>) -> Vec<String> {
         let show = |effect: Effect| match effect {
             Effect::Frame(direction, bytes) => {
                 let arrow = if direction == Direction::FromTarget { "" } else { "back " };
                 format!("{arrow}{}", String::from_utf8_lossy(&bytes))
             }
-            Effect::Close => "close".to_owned(),
+            other => format!("{other:?}").to_lowercase(),
         };
         effects.into_iter().map(show).collect()
+    }
+
+    fn from_target(filter: &mut Filter, frame: &str) -> Vec<String> {
+        show(filter.frame(Direction::FromTarget, frame.as_bytes().to_vec()))
     }
 
     #[test]
     fn changes_only_what_matches() {
         for (change, frame, after) in [
-            ("do = { drop = true }", r#"{"id":1}"#, vec![]),
-            ("do = { drop = true }", r#"{"id":900000001}"#, vec![r#"{"id":900000001}"#]),
-            ("match = { questions = true }\ndo = { drop = true }", r#"{"id":900000001}"#, vec![]),
-            ("match = { has = [\"error\"] }\ndo = { drop = true }", r#"{"id":1}"#, vec![r#"{"id":1}"#]),
-            (
-                "match = { members = { type = \"rep\" } }\ndo = { set = { id = 7 } }",
-                r#"{"type":"rep","id":1}"#,
-                vec![r#"{"type":"rep","id":7}"#],
-            ),
-            ("do = { remove = [\"payload\"] }", r#"{"id":1,"payload":2}"#, vec![r#"{"id":1}"#]),
-            ("do = { rename = { more = \"More\" } }", r#"{"more":true}"#, vec![r#"{"More":true}"#]),
+            ("do = 'drop'", r#"{"id":1}"#, vec![]),
+            ("do = 'drop'", r#"{"id":900000001}"#, vec![r#"{"id":900000001}"#]),
+            ("if = { questions = true }, do = 'drop'", r#"{"id":900000001}"#, vec![]),
+            ("if = { has = ['error'] }, do = 'drop'", r#"{"id":1}"#, vec![r#"{"id":1}"#]),
+            ("if = { type = 'rep' }, do = { set = { id = 7 } }", r#"{"type":"rep","id":1}"#, vec![r#"{"type":"rep","id":7}"#]),
+            ("if = { members = { error = { code = 1 } } }, do = 'drop'", r#"{"error":{"code":1,"message":""}}"#, vec![]),
+            ("do = { set = { 'error.code' = 2 } }", r#"{"error":{"code":1}}"#, vec![r#"{"error":{"code":2}}"#]),
+            ("do = { remove = ['payload'] }", r#"{"id":1,"payload":2}"#, vec![r#"{"id":1}"#]),
+            ("do = { rename = { more = 'More' } }", r#"{"more":true}"#, vec![r#"{"More":true}"#]),
             ("do = { repeat = 2 }", "x", vec!["x", "x"]),
-            ("match = { text = \"^\\\\+\" }\ndo = { text = \"OK\" }", "+OK", vec!["OK"]),
-            ("do = { damage = { cut = 1, suffix = \"20\" } }", "ab", vec!["a "]),
-            ("do = { answer = { type = \"rep\", id = \"$id\" } }", r#"{"id":4}"#, vec![r#"back {"id":4,"type":"rep"}"#]),
-            ("do = { close-after = true }", "x", vec!["x", "close"]),
+            ("if = { text = '^\\+' }, do = { text = 'OK' }", "+OK", vec!["OK"]),
+            ("do = { damage = { cut = 1, suffix = '20' } }", "ab", vec!["a "]),
+            ("do = { substitute = { pattern = '^a', with = 'c' } }", "aba", vec!["cba"]),
+            ("do = { answer = { id = '$id' } }", r#"{"id":4}"#, vec![r#"back {"id":4}"#]),
+            ("do = 'close-after'", "x", vec!["x", "close"]),
         ] {
-            let mut filter = filter(&format!("[[change]]\ndirection = \"from-target\"\n{change}"));
-            let mut got = from_target(&mut filter, frame);
-            // Members of a mutant's file have no order.
-            for text in &mut got {
-                if text.starts_with("back {\"type\"") {
-                    *text = r#"back {"id":4,"type":"rep"}"#.to_owned();
-                }
-            }
-            assert_eq!(got, after, "{change}");
+            let mut filter = filter(&format!("from = 'target', {change}"));
+            assert_eq!(from_target(&mut filter, frame), after, "{change}");
         }
     }
 
     #[test]
     fn a_delayed_frame_comes_behind_the_next() {
-        let mut filter = filter("[[change]]\ndirection = \"from-target\"\nmatch = { nth = 1 }\ndo = { delay = 1 }");
+        let mut filter = filter("from = 'target', if = { nth = 1 }, do = { delay = 1 }");
         assert_eq!(from_target(&mut filter, "a"), Vec::<String>::new());
         assert_eq!(from_target(&mut filter, "b"), ["b", "a"]);
         assert_eq!(from_target(&mut filter, "c"), ["c"]);
     }
 
     #[test]
+    fn a_waiting_frame_comes_behind_what_it_waits_for() {
+        let mut filter = filter("from = 'target', if = { members = { id = 1 } }, do = { wait = { members = { id = 2 } } }");
+        assert_eq!(from_target(&mut filter, r#"{"id":1}"#), Vec::<String>::new());
+        assert_eq!(from_target(&mut filter, r#"{"id":3}"#), [r#"{"id":3}"#]);
+        assert_eq!(from_target(&mut filter, r#"{"id":2}"#), [r#"{"id":2}"#, r#"{"id":1}"#]);
+    }
+
+    #[test]
     fn replies_are_known_by_the_method_they_answer() {
-        let mut filter =
-            filter("[[change]]\ndirection = \"from-target\"\nmatch = { answers = \"conformance.e*\" }\ndo = { drop = true }");
-        filter.pass(Direction::ToTarget, br#"{"type":"req","id":1,"method":"conformance.echo"}"#.to_vec());
-        filter.pass(Direction::ToTarget, br#"{"type":"req","id":2,"method":"conformance.fail"}"#.to_vec());
+        let mut filter = filter("from = 'target', if = { method = 'conformance.e*' }, do = 'drop'");
+        filter.frame(Direction::ToTarget, br#"{"type":"req","id":1,"method":"conformance.echo"}"#.to_vec());
+        filter.frame(Direction::ToTarget, br#"{"type":"req","id":2,"method":"conformance.fail"}"#.to_vec());
         assert!(from_target(&mut filter, r#"{"type":"rep","id":1}"#).is_empty());
         assert_eq!(from_target(&mut filter, r#"{"type":"rep","id":2}"#).len(), 1);
+    }
+
+    #[test]
+    fn what_came_before_can_be_put_into_what_comes_after() {
+        let mut filter = filter("from = 'target', if = { after = { has = ['ext'] } }, do = { set = { ext = '$after.ext' } }");
+        assert_eq!(from_target(&mut filter, r#"{"id":1,"ext":5}"#), [r#"{"id":1,"ext":5}"#]);
+        assert_eq!(from_target(&mut filter, r#"{"id":2}"#), [r#"{"id":2,"ext":5}"#]);
+    }
+
+    #[test]
+    fn a_call_goes_through_its_states() {
+        let mut filter = filter("from = 'tester', if = { state = ['draining', 'complete'] }, do = 'drop'");
+        let mut request =
+            |frame: &str| filter.frame(Direction::ToTarget, format!("{{\"type\":\"req\",{frame}}}").into_bytes()).len();
+        assert_eq!(request(r#""id":1,"method":"m","more":true"#), 1);
+        assert_eq!(request(r#""id":1,"more":true"#), 1);
+        assert_eq!(request(r#""id":1"#), 1);
+        assert_eq!(request(r#""id":1"#), 0);
+        assert_eq!(request(r#""id":2,"method":"m","more":true"#), 1);
+        filter.frame(Direction::FromTarget, br#"{"type":"rep","id":1}"#.to_vec());
+        filter.frame(Direction::FromTarget, br#"{"type":"rep","id":2}"#.to_vec());
+        let mut request =
+            |frame: &str| filter.frame(Direction::ToTarget, format!("{{\"type\":\"req\",{frame}}}").into_bytes()).len();
+        assert_eq!(request(r#""id":1,"method":"m""#), 1, "a finished id is free");
+        assert_eq!(request(r#""id":2"#), 0);
+        assert_eq!(request(r#""id":2,"method":"m""#), 1);
     }
 }

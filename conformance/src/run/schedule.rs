@@ -32,11 +32,12 @@ pub(super) enum Next {
 }
 
 impl Schedule {
-    pub(super) fn new(cases: &[Case]) -> (Self, mpsc::UnboundedReceiver<(usize, CaseFinished)>) {
+    /// All of these, in order; with `blocks`, what builds on a case that failed does not run.
+    pub(super) fn new(cases: &[Case], blocks: bool) -> (Self, mpsc::UnboundedReceiver<(usize, CaseFinished)>) {
         let by_id: BTreeMap<String, usize> = cases.iter().enumerate().map(|(index, case)| (case.id(), index)).collect();
         let after = cases.iter().map(|case| match case {
-            Case::Session(session) => session.after.iter().filter_map(|id| by_id.get(id).copied()).collect(),
-            Case::Message(_) => Vec::new(),
+            Case::Session(session) if blocks => session.after.iter().filter_map(|id| by_id.get(id).copied()).collect(),
+            _ => Vec::new(),
         });
         let (results, receiver) = mpsc::unbounded_channel();
         let state = State { pending: (0..cases.len()).collect(), running: 0, verdicts: vec![None; cases.len()] };

@@ -54,7 +54,8 @@ pub(crate) async fn drive(
         channel.link.renew();
         channels.insert(FIRST.to_owned(), channel);
     }
-    let mut driver = Driver { machine: &mut machine, peer, hub, channels, started, limit, new_filter, exited: None };
+    let mut driver =
+        Driver { machine: &mut machine, peer, hub, channels, started, limit, new_filter, exited: None, unnoticed: Vec::new() };
     driver.run().await;
     let (exited, mut channels) = (driver.exited.is_some(), driver.channels);
     let outcome = machine.outcome().cloned().unwrap_or_else(|| Outcome {
@@ -95,6 +96,8 @@ struct Driver<'d, 's> {
     new_filter: &'d (dyn Fn() -> Option<Filter> + Sync),
     /// When the process ended.
     exited: Option<Instant>,
+    /// Connections that the machine closed, and a mutant keeps open.
+    unnoticed: Vec<Channel>,
 }
 
 impl Driver<'_, '_> {
@@ -135,7 +138,8 @@ impl Driver<'_, '_> {
         match output {
             Output::Connect(name) => match self.peer.connect(self.hub, self.limit).await {
                 Ok(link) => {
-                    self.channels.insert(name.clone(), Channel { link, filter: (self.new_filter)() });
+                    self.channels
+                        .insert(name.clone(), Channel { link, filter: (self.new_filter)().map(|filter| filter.on(&name)) });
                     self.handle(Input::Connected(name));
                 }
                 Err(why) => self.handle(Input::NotConnected(name, why)),
@@ -145,18 +149,22 @@ impl Driver<'_, '_> {
                 self.apply(&name, effects);
             }
             Output::Bytes(name, bytes) => {
-                if let Some(channel) = self.channels.get(&name) {
-                    channel.link.write(bytes);
-                }
+                let effects = match self.filter(&name) {
+                    Some(filter) => filter.bytes(bytes),
+                    None => vec![Effect::Bytes(bytes)],
+                };
+                self.apply(&name, effects);
             }
             Output::HalfClose(name) => {
-                if let Some(channel) = self.channels.get_mut(&name) {
-                    channel.link.half_close();
-                }
+                let effects = self.ended(&name, Direction::ToTarget);
+                self.apply(&name, effects);
             }
             Output::Close(name) => {
-                if let Some(channel) = self.channels.remove(&name) {
-                    channel.link.close();
+                let passes = self.ended(&name, Direction::ToTarget).contains(&Effect::End(Direction::ToTarget));
+                match self.channels.remove(&name) {
+                    Some(channel) if passes => channel.link.close(),
+                    Some(channel) => self.unnoticed.push(channel),
+                    None => {}
                 }
             }
         }
@@ -175,15 +183,28 @@ impl Driver<'_, '_> {
             Event::Unframed(what, bytes) => self.handle(Input::Unframed(name, what, bytes)),
             Event::Flood => self.handle(Input::Flood(name)),
             Event::Ended(rest) => {
-                self.channels.remove(&name);
-                self.handle(Input::Ended(name, rest));
+                let effects = self.ended(&name, Direction::FromTarget);
+                if effects.contains(&Effect::End(Direction::FromTarget)) {
+                    self.channels.remove(&name);
+                    self.handle(Input::Ended(name, rest));
+                } else {
+                    self.apply(&name, effects);
+                }
             }
         }
     }
 
+    fn filter(&mut self, name: &str) -> Option<&mut Filter> {
+        self.channels.get_mut(name)?.filter.as_mut()
+    }
+
+    fn ended(&mut self, name: &str, direction: Direction) -> Vec<Effect> {
+        self.filter(name).map_or_else(|| vec![Effect::End(direction)], |filter| filter.end(direction))
+    }
+
     fn filtered(&mut self, name: &str, direction: Direction, frame: Vec<u8>) -> Vec<Effect> {
-        match self.channels.get_mut(name).and_then(|channel| channel.filter.as_mut()) {
-            Some(filter) => filter.pass(direction, frame),
+        match self.filter(name) {
+            Some(filter) => filter.frame(direction, frame),
             None => vec![Effect::Frame(direction, frame)],
         }
     }
@@ -197,13 +218,34 @@ impl Driver<'_, '_> {
                     }
                 }
                 Effect::Frame(Direction::FromTarget, frame) => self.handle(Input::Frame(name.to_owned(), frame)),
-                Effect::Close => {
-                    if let Some(channel) = self.channels.remove(name) {
-                        channel.link.close();
-                        self.handle(Input::Ended(name.to_owned(), Vec::new()));
+                Effect::Bytes(bytes) => {
+                    if let Some(channel) = self.channels.get(name) {
+                        channel.link.write(bytes);
                     }
                 }
+                Effect::Unframed(bytes) => {
+                    self.handle(Input::Unframed(name.to_owned(), "these bytes are no frame".to_owned(), bytes));
+                }
+                Effect::End(Direction::ToTarget) => {
+                    if let Some(channel) = self.channels.get_mut(name) {
+                        channel.link.half_close();
+                    }
+                }
+                Effect::End(Direction::FromTarget) => {}
+                Effect::Close => self.cut(name),
+                Effect::CloseOthers => {
+                    let others: Vec<String> = self.channels.keys().filter(|other| *other != name).cloned().collect();
+                    others.iter().for_each(|other| self.cut(other));
+                }
             }
+        }
+    }
+
+    /// Ends a connection for both sides.
+    fn cut(&mut self, name: &str) {
+        if let Some(channel) = self.channels.remove(name) {
+            channel.link.close();
+            self.handle(Input::Ended(name.to_owned(), Vec::new()));
         }
     }
 }

@@ -97,11 +97,7 @@ impl Shared {
     fn filter(&self) -> Option<Filter> {
         let configuration = self.configuration;
         let mutant = self.mutant.as_ref()?;
-        let applies = mutant.roles.contains(&configuration.role)
-            && mutant.transports.contains(&configuration.transport)
-            && mutant.framings.contains(&configuration.framing)
-            && mutant.codecs.contains(&configuration.codec);
-        applies.then(|| mutant.filter(configuration.codec))
+        mutant.applies_in(configuration).then(|| mutant.filter(configuration.codec))
     }
 }
 
@@ -248,7 +244,8 @@ impl Worker {
         let finding = finding?;
         // After a failure the process is no measure for others.
         self.company = None;
-        if finding.kind == FindingKind::Harness {
+        // A mutant does the same alone.
+        if finding.kind == FindingKind::Harness || shared.mutant.is_some() {
             return Some(finding);
         }
         if finding.rule == "target.exit" && finding.kind == FindingKind::NotClosed {

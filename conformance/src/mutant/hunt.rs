@@ -1,0 +1,179 @@
+//! The hunt: whether some check that names a mutant's rule sees the mutant.
+//!
+//! A mutant is killed when a case or a standing check whose `rules` have the mutant's rule fails or warns, and holds without
+//! the mutant. What is blocked, or the harness's own fault, kills nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use duplex_vectors::{Codec, Corpus, Framing, Profile, Role, Transport};
+
+use super::Mutant;
+use crate::event::{CaseFinished, Configuration, Description, Event, Verdict};
+use crate::plan::{Case, ConfigurationPlan, Plan, plan};
+use crate::run::{RunOptions, run};
+use crate::select::Selection;
+use crate::target::Target;
+
+/// Runs mutants of one target.
+pub struct Hunter {
+    target: Target,
+    description: Description,
+    options: RunOptions,
+    /// Everything that can run, the best configuration first.
+    plans: Vec<ConfigurationPlan>,
+    /// Cases that do not hold without a mutant.
+    broken: BTreeSet<(Configuration, String)>,
+    is_quick: bool,
+}
+
+/// What became of a mutant.
+#[derive(Clone, Debug)]
+pub struct Hunt {
+    /// Its name.
+    pub mutant: String,
+    /// The rule that it breaks.
+    pub rule: String,
+    /// What it does wrong.
+    pub title: String,
+    /// Where it ran: nowhere, if no case that names its rule can run on this target.
+    pub configuration: Option<Configuration>,
+    /// How many cases ran that name its rule.
+    pub ran: usize,
+    /// Checks that name its rule and see it.
+    pub killers: Vec<String>,
+    /// Other checks that see it.
+    pub others: Vec<String>,
+    /// Cases in which the harness was at fault, with what it says.
+    pub faults: Vec<String>,
+}
+
+impl Hunt {
+    /// Whether a check that names its rule sees it.
+    #[must_use]
+    pub fn is_killed(&self) -> bool {
+        !self.killers.is_empty()
+    }
+}
+
+impl Hunter {
+    /// A hunter of mutants of this target. A quick one runs only the cases that name a mutant's rule, others also the rest of
+    /// their profiles.
+    #[must_use]
+    pub fn new(corpus: &'static Corpus, target: Target, description: Description, timeout: Duration, is_quick: bool) -> Self {
+        let plans = configurations().into_iter().flat_map(|one| {
+            let selection = Selection {
+                transports: vec![one.transport],
+                roles: vec![one.role],
+                framings: vec![one.framing],
+                codecs: vec![one.codec],
+                ..Selection::default()
+            };
+            plan(corpus, &description, &selection).plan.configurations
+        });
+        let plans = plans.collect();
+        let options = RunOptions { jobs: 1, timeout, isolate: false, mutant: None };
+        Self { target, description, options, plans, broken: BTreeSet::new(), is_quick }
+    }
+
+    /// Every case that can run on this target.
+    #[must_use]
+    pub fn cases(&self) -> BTreeSet<String> {
+        self.plans.iter().flat_map(|plan| plan.cases.iter().map(Case::id)).collect()
+    }
+
+    /// Runs, without any mutant, what would be run for these, and remembers what does not hold: it kills nothing. The ids of
+    /// those cases come back.
+    pub async fn rule_out(&mut self, mutants: &[Mutant], jobs: usize) -> Vec<String> {
+        let mut wanted: BTreeMap<Configuration, BTreeSet<String>> = BTreeMap::new();
+        for plan in mutants.iter().filter_map(|mutant| self.plan(mutant)) {
+            wanted.entry(plan.configuration).or_default().extend(plan.cases.iter().map(Case::id));
+        }
+        let configurations = self.plans.iter().filter_map(|plan| {
+            let ids = wanted.get(&plan.configuration)?;
+            let cases = plan.cases.iter().filter(|case| ids.contains(&case.id())).cloned().collect();
+            Some(ConfigurationPlan { cases, ..plan.clone() })
+        });
+        let plan = Plan { configurations: configurations.collect(), not_claimed: Vec::new() };
+        let options = RunOptions { jobs, ..self.options.clone() };
+        let broken = self.finished(&plan, &options).await.into_iter().filter(|one| one.verdict != Verdict::Pass);
+        self.broken = broken.filter_map(|one| Some((one.configuration?, one.case))).collect();
+        self.broken.iter().map(|(_, case)| case.clone()).collect()
+    }
+
+    /// Runs a mutant.
+    pub async fn hunt(&self, mutant: &Mutant) -> Hunt {
+        let mut hunt = Hunt {
+            mutant: mutant.name(),
+            rule: mutant.rule.clone(),
+            title: mutant.title.clone(),
+            configuration: None,
+            ran: 0,
+            killers: Vec::new(),
+            others: Vec::new(),
+            faults: Vec::new(),
+        };
+        let Some(one) = self.plan(mutant) else { return hunt };
+        hunt.configuration = Some(one.configuration);
+        hunt.ran = one.cases.iter().filter(|case| case.rules().contains(&mutant.rule)).count();
+        let options = RunOptions { mutant: Some(mutant.clone()), ..self.options.clone() };
+        let plan = Plan { configurations: vec![one], not_claimed: Vec::new() };
+        for finished in self.finished(&plan, &options).await {
+            let is_broken =
+                finished.configuration.is_some_and(|configuration| self.broken.contains(&(configuration, finished.case.clone())));
+            match finished.verdict {
+                Verdict::Fail | Verdict::Warn if finished.case == "target:smoke" => {
+                    hunt.faults.push("the target does not come up".to_owned());
+                }
+                Verdict::Fail | Verdict::Warn if is_broken => {}
+                Verdict::Fail | Verdict::Warn if finished.rules.contains(&mutant.rule) => hunt.killers.push(finished.case),
+                Verdict::Fail | Verdict::Warn => hunt.others.push(finished.case),
+                Verdict::HarnessFault => {
+                    let said = finished.finding.map(|finding| finding.summary).unwrap_or_default();
+                    hunt.faults.push(format!("{}: {said}", finished.case));
+                }
+                Verdict::Pass | Verdict::Blocked => {}
+            }
+        }
+        hunt
+    }
+
+    async fn finished(&self, plan: &Plan, options: &RunOptions) -> Vec<CaseFinished> {
+        let mut finished = Vec::new();
+        let mut sink = |event| {
+            if let Event::CaseFinished(one) = event {
+                finished.push(one);
+            }
+        };
+        run(&self.target, &self.description, plan, options, &mut sink).await;
+        finished
+    }
+
+    /// The configuration in which most cases that name the mutant's rule apply, with what is run there.
+    fn plan(&self, mutant: &Mutant) -> Option<ConfigurationPlan> {
+        let names_rule = |case: &&Case| case.rules().contains(&mutant.rule);
+        let count = |plan: &ConfigurationPlan| plan.cases.iter().filter(names_rule).count();
+        let possible = self.plans.iter().filter(|plan| mutant.applies_in(plan.configuration) && count(plan) > 0);
+        // Of several the first.
+        let best = possible.rev().max_by_key(|plan| count(plan))?;
+        let profiles: BTreeSet<Profile> = best.cases.iter().filter(names_rule).map(Case::profile).collect();
+        let runs = |case: &&Case| names_rule(case) || (!self.is_quick && profiles.contains(&case.profile()));
+        let cases = best.cases.iter().filter(runs).cloned().collect();
+        Some(ConfigurationPlan { cases, ..best.clone() })
+    }
+}
+
+/// Every configuration, the fastest and most ordinary first.
+fn configurations() -> Vec<Configuration> {
+    let mut all = Vec::new();
+    for transport in [Transport::Tcp, Transport::Stdio] {
+        for role in [Role::Acceptor, Role::Initiator] {
+            for (framing, codec) in
+                [(Framing::Length, Codec::Json), (Framing::Newline, Codec::Json), (Framing::Length, Codec::Msgpack)]
+            {
+                all.push(Configuration { transport, role, framing, codec });
+            }
+        }
+    }
+    all
+}
