@@ -4,7 +4,6 @@ This file frames bytes, carries them over stdio or TCP, and registers the confor
 API. It deliberately repairs nothing: a route thread that died stays dead, no frame is looked at, no reply is added or held
 back. What the library gets wrong is to be seen on the wire, or as silence, as its users see it.
 """
-import importlib.machinery
 import os
 import pathlib
 import queue
@@ -330,10 +329,13 @@ def unregister(order, ch):
 
 
 def inspect(_, ch):
+    handlers = sum(task.is_alive() for task in ch.peer.tasks) - 2  # Without the route thread, and this very call.
     return {
-        "incoming": len(ch.peer.req_chans),  # Streams of arguments: the library keeps no other incoming calls.
+        # A call that is served has a thread, and an entry too while its arguments stream: the larger count is zero only
+        # when nothing is left of any.
+        "incoming": max(handlers, len(ch.peer.req_chans)),
         "outgoing": len(ch.peer.rep_chans),
-        "handlers": sum(task.is_alive() for task in ch.peer.tasks) - 2,  # Without the route thread, and this very call.
+        "handlers": handlers,
         "callbacks": None, "connections": None,
     }
 
