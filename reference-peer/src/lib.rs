@@ -13,11 +13,8 @@
 //! server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
 //!
 //! let caller = Rpc::new();
-//! let (here, there) = tokio::io::duplex(64 * 1024);
-//! let (client, _served) = tokio::try_join!(
-//!     caller.handshake(Transport::new(here, Framing::Length)),
-//!     server.accept(Transport::new(there, Framing::Length)),
-//! )?;
+//! let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+//! let (client, _served) = tokio::try_join!(caller.handshake(here), server.accept(there))?;
 //! let sum: i64 = client.call("add", &(1, 2)).await?;
 //! assert_eq!(sum, 3);
 //! # Ok(())

@@ -45,6 +45,13 @@ impl Transport {
         Ok(Self::tcp(TcpStream::connect(address).await?, framing))
     }
 
+    /// Two ends of one connection in memory, each way holding at most so many bytes that nobody has read yet.
+    #[must_use]
+    pub fn pair(framing: Framing, capacity: usize) -> (Self, Self) {
+        let (here, there) = tokio::io::duplex(capacity);
+        (Self::new(here, framing), Self::new(there, framing))
+    }
+
     /// This process's standard input and output. Nothing else may write to standard output then.
     #[must_use]
     pub fn stdio(framing: Framing) -> Self {

@@ -9,12 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
 async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
-    let (here, there) = tokio::io::duplex(4096);
-    tokio::try_join!(
-        initiator.handshake(Transport::new(here, Framing::Length)),
-        acceptor.accept(Transport::new(there, Framing::Length)),
-    )
-    .expect("two peers of one kind understand each other")
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    tokio::try_join!(initiator.handshake(here), acceptor.accept(there)).expect("two peers of one kind understand each other")
 }
 
 fn server() -> Rpc {
