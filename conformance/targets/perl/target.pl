@@ -1,0 +1,412 @@
+#!/usr/bin/env perl
+
+# The conformance target: configured by its environment, it offers the
+# conformance service with what the library in lib/ has.
+
+use v5.36;
+no warnings 'experimental::builtin';
+use builtin qw(true false is_bool created_as_number);
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use IO::Handle;
+use IO::Socket::INET;
+use Socket qw(IPPROTO_TCP TCP_NODELAY);
+use Duplex;
+
+$SIG{PIPE} = 'IGNORE';
+
+# --- configuration
+
+my $ADDRESS = qr/\A(?:[0-9]{1,3}\.){3}[0-9]{1,3}:[0-9]{1,5}\z/;
+my %KNOWN   = (
+    TRANSPORT => qr/\A(?:stdio|tcp)\z/,
+    ROLE      => qr/\A(?:acceptor|initiator)\z/,
+    FRAMING   => qr/\A(?:length|newline)\z/,
+    CODEC     => qr/\Ajson\z/,
+    LISTEN    => $ADDRESS,
+    CONNECT   => $ADDRESS,
+);
+
+my %config = map { $_ => $ENV{"DUPLEX_$_"} } keys %KNOWN;
+for my $name (sort keys %KNOWN) {
+    my $value = $config{$name};
+    refuse_configuration("DUPLEX_$name=$value") if defined $value && $value !~ $KNOWN{$name};
+}
+my @needed = qw(TRANSPORT ROLE FRAMING CODEC);
+push @needed, $config{ROLE} eq 'acceptor' ? 'LISTEN' : 'CONNECT'
+    if ($config{TRANSPORT} // '') eq 'tcp' && defined $config{ROLE};
+for my $name (@needed) {
+    refuse_configuration("DUPLEX_$name is not set") if !defined $config{$name};
+}
+
+sub refuse_configuration ($what) {
+    say STDERR "not implemented: $what";
+    exit 89;
+}
+
+# --- what outlives a connection
+
+my %sinks;          # key => [ values ]
+my %sunk;           # key => [ [ n, continuation ], … ] that wait for values
+my %tokens;         # key => number
+my %takers;         # key => [ continuations ] that wait for a token
+
+sub append ($key, $value) {
+    my $sink = $sinks{$key} //= [];
+    push @$sink, $value;
+    my $waiting = delete $sunk{$key} or return;
+    for my $one (@$waiting) {
+        if (@$sink >= $one->[0]) { $one->[1]->() }
+        else                     { push $sunk{$key}->@*, $one }
+    }
+    return;
+}
+
+# Runs $code with a token of that key; gives a sub that stops waiting for one.
+sub take_token ($key, $code) {
+    if ($tokens{$key}) {
+        delete $tokens{$key} if !--$tokens{$key};
+        $code->();
+        return sub { };
+    }
+    push $takers{$key}->@*, $code;
+    return sub {
+        my @left = grep { $_ != $code } @{ $takers{$key} // [] };
+        if (@left) { $takers{$key} = \@left } else { delete $takers{$key} }
+        return;
+    };
+}
+
+sub release_token ($key) {
+    my $code = shift @{ $takers{$key} // [] };
+    delete $takers{$key} if !@{ $takers{$key} // [] };
+    return $code->() if $code;
+    $tokens{$key}++;
+    return;
+}
+
+# --- the conformance service
+
+my $loop = Duplex::Loop->new;
+my $rpc  = Duplex->new(loop => $loop);
+
+sub unfit () { Duplex::Error->throw(-32602, 'invalid payload') }
+
+# Takes payloads apart: members of a map, or an error that says so.
+sub is_string ($value) { return defined $value && !ref $value && !is_bool($value) && !created_as_number($value) }
+sub string ($value)    { return is_string($value) ? $value : unfit() }
+sub integer ($value)   { return defined $value && !ref $value && created_as_number($value) && $value == int $value ? $value : unfit() }
+sub map_of ($value)    { return ref $value eq 'HASH' ? $value : unfit() }
+
+sub throw_asked ($error) {
+    Duplex::Error->throw(integer($error->{code}), string($error->{message}), $error->{data});
+}
+
+# A handler that gets the first payload and the channel, and goes on by itself.
+sub with_first ($handler) {
+    return sub ($channel) {
+        $channel->recv(sub ($kind, $value) {
+            return give_up($channel, $kind, $value) if $kind eq 'failed' || $kind eq 'error';
+            $handler->($value, $channel);
+        });
+    };
+}
+
+# The arguments failed: the call ends with the caller's error, if it sent one.
+sub give_up ($channel, $kind, $value) {
+    return $channel->done if $kind ne 'error';
+    return $channel->send_err(-32004, 'the arguments were aborted');
+}
+
+# Streams $n items, waiting while too much is unsent, and then runs $code.
+sub stream_up_to ($channel, $n, $code, $i = 1) {
+    while ($i <= $n) {
+        $channel->send($i++) or return $channel->done;
+        return $channel->peer->when_writable(sub {
+            $channel->guard(sub { stream_up_to($channel, $n, $code, $i) });
+        }) if !$channel->peer->is_writable;
+    }
+    return $code->();
+}
+
+my %service = (
+    describe => sub ($channel) { $channel->send_last(description()) },
+
+    echo => Duplex::func(sub ($payload, $channel) { $payload }),
+
+    sum => sub ($channel) {
+        my $total = 0;
+        my $next;
+        $next = sub ($kind, $value) {
+            if ($kind eq 'item') {
+                defined $value && !ref $value && created_as_number($value) or unfit();
+                $total += $value;
+                return $channel->recv($next);
+            }
+            undef $next;
+            return $channel->send_last($total) if $kind eq 'end';
+            return give_up($channel, $kind, $value);
+        };
+        $channel->recv($next);
+    },
+
+    count => with_first(sub ($payload, $channel) {
+        my $n = integer(map_of($payload)->{n});
+        return $channel->finish if $n < 1;
+        stream_up_to($channel, $n - 1, sub { $channel->send_last($n) });
+    }),
+
+    pipe => sub ($channel) {
+        my $next;
+        $next = sub ($kind, $value) {
+            if ($kind eq 'item') {
+                $channel->send($value);
+                return $channel->recv($next);
+            }
+            undef $next;
+            return $channel->finish if $kind eq 'end';
+            return give_up($channel, $kind, $value);
+        };
+        $channel->recv($next);
+    },
+
+    take => with_first(sub ($payload, $channel) {
+        my $n     = integer(map_of($payload)->{n});
+        my $trace = $payload->{trace};
+        my @taken;
+        return $channel->send_last([]) if $n < 1;
+        my $next;
+        $next = sub ($kind, $value) {
+            append($trace, event($kind, $value)) if defined $trace;
+            if ($kind eq 'item') {
+                push @taken, $value;
+                return $channel->recv($next) if @taken < $n;
+            }
+            undef $next;
+            return $channel->send_last(\@taken) if $kind eq 'item' || $kind eq 'end';
+            return give_up($channel, $kind, $value);
+        };
+        $channel->recv($next);
+    }),
+
+    fail => with_first(sub ($payload, $channel) { throw_asked(map_of($payload)) }),
+
+    fail_after => with_first(sub ($payload, $channel) {
+        stream_up_to($channel, integer(map_of($payload)->{n}), sub { throw_asked($payload) });
+    }),
+
+    crash => with_first(sub ($payload, $channel) {
+        stream_up_to($channel, map_of($payload)->{after} // 0, sub { die "$payload->{text}\n" });
+    }),
+
+    hold => with_first(sub ($payload, $channel) {
+        my $key  = string($payload);
+        my $stop = take_token($key, sub { $channel->send_last($key) });
+        $channel->on_close(sub { $stop->(); append($key, 'closed'); $channel->done }) if $channel->{running};
+    }),
+
+    release => Duplex::func(sub ($payload, $channel) { release_token(string($payload)); undef }),
+
+    sink => Duplex::func(sub ($payload, $channel) {
+        append(string(map_of($payload)->{key}), $payload->{value});
+        undef;
+    }),
+
+    sunk => with_first(sub ($payload, $channel) {
+        my $key = string(map_of($payload)->{key});
+        my $n   = integer($payload->{n});
+        my $tell = sub { $channel->send_last($sinks{$key} // []) };
+        return $tell->() if @{ $sinks{$key} // [] } >= $n;
+        push $sunk{$key}->@*, [ $n, $tell ];
+        $channel->on_close(sub {
+            $sunk{$key} = [ grep { $_->[1] != $tell } @{ $sunk{$key} // [] } ];
+            delete $sunk{$key} if !$sunk{$key}->@*;
+            $channel->done;
+        });
+    }),
+
+    call => with_first(\&call_tester),
+
+    offer => Duplex::func(sub ($payload, $channel) {
+        my $as = string(map_of($payload)->{as});
+        unfit() if $as ne 'echo' && $as ne 'call';
+        return $channel->peer->callback($rpc->{methods}{"conformance.$as"});
+    }),
+
+    register => Duplex::func(sub ($payload, $channel) {
+        $rpc->register_func(string(map_of($payload)->{name}), sub ($value, $) { $value });
+        undef;
+    }),
+
+    unregister => Duplex::func(sub ($payload, $channel) {
+        my $name = string(map_of($payload)->{name});
+        $rpc->unregister($name);
+        $channel->peer->release($name);
+        undef;
+    }),
+
+    inspect => sub ($channel) {
+        my $counts = $channel->peer->counts;
+        $counts->{$_}-- for qw(incoming handlers);             # its own call
+        $channel->send_last({ %$counts, connections => $rpc->connections });
+    },
+
+    close => sub ($channel) {
+        $channel->send_last(undef);
+        $channel->peer->close;
+    },
+);
+
+# What a user of a channel sees, as the contract writes it.
+sub event ($kind, $value) {
+    return { item => $value } if $kind eq 'item';
+    return { end => true } if $kind eq 'end';
+    return { error => $value } if $kind eq 'error';
+    return $value eq 'closed' ? { closed => true } : { failed => true };
+}
+
+# conformance.call: calls the tester, and tells what came of it.
+sub call_tester ($payload, $channel) {
+    my $what  = map_of($payload);
+    my $trace = $what->{trace};
+    my $times = $what->{times} // 1;
+    my @events;
+    my $see = sub ($event) {
+        push @events, $event;
+        append($trace, $event) if defined $trace;
+    };
+    my $after = ($what->{when} // 'during') eq 'after';
+    $channel->send_last(undef) if $after;
+
+    my $again;
+    $again = sub {
+        return call_once($what, $channel, $see, $again) if $times-- > 0;
+        undef $again;
+        $channel->send_last(\@events) if !$after;
+    };
+    return $again->();
+}
+
+# One call: gives events to $see, and runs $done after the last of them.
+sub call_once ($what, $channel, $see, $done) {
+    my @args   = @{ $what->{args} // [undef] };
+    my $stream = @args != 1 || $what->{end} || defined $what->{abort};
+    my %ext    = defined $what->{ext} ? (ext => $what->{ext}) : ();
+
+    if ($what->{notify}) {
+        $channel->notify(string($what->{method}), $args[0], %ext);
+        return $done->();
+    }
+    my $call = $channel->open(string($what->{method}), %ext);
+    my $stop = sub { };
+
+    my $next;
+    $next = sub ($kind, $value) {
+        $see->(event($kind, $value));
+        return $call->recv($next) if $kind eq 'item';
+        $stop->();
+        $see->({ ext => $call->reply_ext }) if defined $call->reply_ext;
+        undef $next;
+        return $done->();
+    };
+    $call->recv($next);
+    return $call->send_last($args[0]) if !$stream;
+
+    my $sent = 0;
+    my $feed;
+    $feed = sub {
+        while (1) {
+            my $open = defined $what->{abort} && $sent >= $what->{abort} ? $call->abort && 0
+                     : $sent == @args                                    ? $call->finish && 0
+                     : $sent == $#args && !$what->{end} && !defined $what->{abort} ? $call->send_last($args[$sent]) && 0
+                     : $call->send($args[$sent]);
+            return undef $feed if !$open;
+            $sent++;
+            next if !defined $what->{pace} || $sent >= @args || ($what->{abort} // -1) == $sent;
+            $stop = take_token($what->{pace}, sub { $feed->() if $feed });
+            return;
+        }
+    };
+    return $feed->();
+}
+
+sub description () {
+    my $limits = $rpc->limits;
+    return {
+        contract   => 1,
+        name       => 'perl',
+        version    => '1.0.0',
+        language   => 'Perl',
+        profiles   => [qw(core caller streaming callbacks middleware inspect)],
+        roles      => [qw(acceptor initiator)],
+        transports => [qw(stdio tcp)],
+        framings   => [qw(length newline)],
+        codecs     => ['json'],
+        limits     => { map { $_ => $limits->{$_} } qw(frame open_calls buffered_items buffered_bytes draining_ids ext depth) },
+        lacks      => {},
+    };
+}
+
+$rpc->register("conformance.$_", $service{$_}) for keys %service;
+
+# --- the test hooks
+
+for my $name (qw(a b)) {
+    my %hook;
+    for my $point (qw(outbound_request inbound_request outbound_reply inbound_reply)) {
+        $hook{$point} = sub ($frame) {
+            my $test = $frame->{ext} && $frame->{ext}{'dev.duplex.conformance'};
+            return if ref $test ne 'HASH';
+            push $test->{marks}->@*, "$name.$point";
+            my $do = ref $test->{do} eq 'HASH' ? $test->{do}{"$name.$point"} : undef;
+            return if ref $do ne 'HASH';
+            die "$do->{fail}\n" if exists $do->{fail};
+            $frame->{payload} = $do->{payload} if exists $do->{payload};
+            return { answer => $do->{answer} } if exists $do->{answer};
+            return { error => $do->{error} } if exists $do->{error};
+            return;
+        };
+    }
+    $rpc->use(\%hook);
+}
+
+# --- the life of the target
+
+my %connection = (framing => $config{FRAMING});
+if ($config{TRANSPORT} eq 'stdio') {
+    my $start = $config{ROLE} eq 'acceptor' ? 'accept' : 'handshake';
+    $rpc->$start(%connection, in => \*STDIN, out => \*STDOUT, on_gone => sub { $loop->stop });
+}
+else {
+    # Standard input is there to end.
+    $loop->watch(read => \*STDIN, sub { $loop->stop if !sysread STDIN, my $ignored, 4096 });
+    $config{ROLE} eq 'acceptor' ? listen_for_peers() : dial();
+}
+$loop->run;
+exit 0;
+
+sub serve_socket ($socket, $start, $on_end = undef) {
+    $socket->setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+    $rpc->$start(%connection, in => $socket, out => $socket, on_end => $on_end);
+    return;
+}
+
+sub listen_for_peers () {
+    my $listener = IO::Socket::INET->new(
+        LocalAddr => $config{LISTEN}, Proto => 'tcp', Listen => 128, ReuseAddr => 1, Blocking => 0,
+    ) or die "cannot listen on $config{LISTEN}: $@\n";
+    $loop->watch(read => $listener, sub {
+        while (my $socket = $listener->accept) { serve_socket($socket, 'accept') }
+    });
+    STDOUT->autoflush(1);
+    say 'listening ', $listener->sockhost, ':', $listener->sockport;
+    return;
+}
+
+# One session at a time; the next begins when the last has ended in any way.
+sub dial () {
+    my $socket = IO::Socket::INET->new(PeerAddr => $config{CONNECT}, Proto => 'tcp')
+        or return $loop->stop;
+    serve_socket($socket, 'handshake', sub { $loop->defer(\&dial) });
+    return;
+}
