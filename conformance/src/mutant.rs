@@ -136,6 +136,8 @@ pub struct Match {
     pub not: Option<Box<Match>>,
     /// Only on the connection that the session calls so; `a` is the first.
     pub connection: Option<String>,
+    /// Frames, none of them empty or a greeting's, that are no map in the codec.
+    pub undecodable: bool,
     /// Questions of the harness too.
     pub questions: bool,
 }

@@ -86,7 +86,7 @@ pub(super) fn run(args: &MutantsArgs, surroundings: &Surroundings) -> Result<u8,
         let (description, _) =
             run::describe(&found.target, &options).await.map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
         let jobs = args.jobs.map_or_else(|| 3 * std::thread::available_parallelism().map_or(2, usize::from), usize::from);
-        let mut hunter = Hunter::new(corpus()?, found.target.clone(), description, Duration::from_secs(2), args.quick);
+        let mut hunter = Hunter::new(corpus()?, found.target.clone(), description, Duration::from_secs(1), args.quick);
         note("running the cases without a mutant");
         let broken = hunter.rule_out(&mutants, jobs).await;
         let cases = hunter.cases();

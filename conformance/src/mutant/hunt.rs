@@ -24,6 +24,8 @@ pub struct Hunter {
     plans: Vec<ConfigurationPlan>,
     /// Cases that do not hold without a mutant.
     broken: BTreeSet<(Configuration, String)>,
+    /// Rules that standing checks decide.
+    observed: BTreeSet<String>,
     is_quick: bool,
 }
 
@@ -73,7 +75,7 @@ impl Hunter {
         });
         let plans = plans.collect();
         let options = RunOptions { jobs: 1, timeout, isolate: false, mutant: None };
-        Self { target, description, options, plans, broken: BTreeSet::new(), is_quick }
+        Self { target, description, options, plans, broken: BTreeSet::new(), observed: crate::observe::rules(), is_quick }
     }
 
     /// Every case that can run on this target.
@@ -149,8 +151,13 @@ impl Hunter {
         finished
     }
 
-    /// The configuration in which most cases that name the mutant's rule apply, with what is run there.
+    /// The configuration in which most cases that name the mutant's rule apply, with what is run there. A rule that only a
+    /// standing check decides needs frames to stand over: any.
     fn plan(&self, mutant: &Mutant) -> Option<ConfigurationPlan> {
+        let is_named = self.plans.iter().any(|plan| plan.cases.iter().any(|case| case.rules().contains(&mutant.rule)));
+        if !is_named && self.observed.contains(&mutant.rule) {
+            return self.plans.iter().find(|plan| mutant.applies_in(plan.configuration)).cloned();
+        }
         let names_rule = |case: &&Case| case.rules().contains(&mutant.rule);
         let count = |plan: &ConfigurationPlan| plan.cases.iter().filter(names_rule).count();
         let possible = self.plans.iter().filter(|plan| mutant.applies_in(plan.configuration) && count(plan) > 0);

@@ -51,6 +51,7 @@ impl Matcher {
         matching.thing == seen.thing
             && (matching.questions || !seen.is_question())
             && matching.connection.as_deref().is_none_or(|name| name == seen.connection)
+            && (!matching.undecodable || is_undecodable(seen))
             && self.is_about_message(seen)
             && self.is_about_call(seen)
             && (matching.text.is_none()
@@ -86,6 +87,11 @@ impl Matcher {
             && argument.as_ref().is_none_or(|like| call.is_some_and(|call| is_like(&plain_json(&call.argument), like)))
             && (state.is_empty() || call.is_some_and(|call| state.contains(&call.state)))
     }
+}
+
+fn is_undecodable(seen: &Seen<'_>) -> bool {
+    let is_greeting = [&b"SIMPLEX/"[..], b"+", b"-"].iter().any(|start| seen.bytes.starts_with(start));
+    seen.message.is_none() && !seen.bytes.is_empty() && !is_greeting
 }
 
 /// Whether a value is the pattern; of a map the members that the pattern has.

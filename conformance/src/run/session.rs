@@ -160,10 +160,12 @@ impl Driver<'_, '_> {
                 self.apply(&name, effects);
             }
             Output::Close(name) => {
-                let passes = self.ended(&name, Direction::ToTarget).contains(&Effect::End(Direction::ToTarget));
+                let (ends, others): (Vec<Effect>, _) =
+                    self.ended(&name, Direction::ToTarget).into_iter().partition(|effect| matches!(effect, Effect::End(_)));
+                self.apply(&name, others);
                 match self.channels.remove(&name) {
-                    Some(channel) if passes => channel.link.close(),
-                    Some(channel) => self.unnoticed.push(channel),
+                    Some(channel) if ends.is_empty() => self.unnoticed.push(channel),
+                    Some(channel) => channel.link.close(),
                     None => {}
                 }
             }
@@ -183,12 +185,12 @@ impl Driver<'_, '_> {
             Event::Unframed(what, bytes) => self.handle(Input::Unframed(name, what, bytes)),
             Event::Flood => self.handle(Input::Flood(name)),
             Event::Ended(rest) => {
-                let effects = self.ended(&name, Direction::FromTarget);
-                if effects.contains(&Effect::End(Direction::FromTarget)) {
+                let (ends, others): (Vec<Effect>, _) =
+                    self.ended(&name, Direction::FromTarget).into_iter().partition(|effect| matches!(effect, Effect::End(_)));
+                self.apply(&name, others);
+                if !ends.is_empty() {
                     self.channels.remove(&name);
                     self.handle(Input::Ended(name, rest));
-                } else {
-                    self.apply(&name, effects);
                 }
             }
         }

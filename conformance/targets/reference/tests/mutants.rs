@@ -30,7 +30,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let runtime = Arc::new(Runtime::new()?);
     let (description, _) = runtime.block_on(describe(&target, &RunOptions::default()))?;
     let corpus = Corpus::embedded().map_err(Clone::clone)?;
-    let hunter = Arc::new(Hunter::new(corpus, target, description, Duration::from_secs(2), true));
+    let hunter = Arc::new(Hunter::new(corpus, target, description, Duration::from_secs(1), true));
     let trials = Mutant::all()?.into_iter().map(|mutant| {
         let (runtime, hunter) = (Arc::clone(&runtime), Arc::clone(&hunter));
         Trial::test(mutant.name(), move || is_killed(&runtime, &hunter, &mutant))
