@@ -97,18 +97,20 @@ async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ende
             writer.abort();
         }
     };
-    tokio::pin!(discard);
-    tokio::select! {
-        () = written => {
-            link.set_status(Status::Over);
-            if link.was_greeted() {
-                link.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);
-            }
-            if !input_ended {
-                _ = tokio::time::timeout(LINGER, &mut discard).await;
-            }
+    tokio::pin!(discard, written);
+    let mut is_discarded = false;
+    loop {
+        tokio::select! {
+            () = &mut written => break,
+            () = &mut discard, if !is_discarded => is_discarded = true,
         }
-        () = async { discard.as_mut().await; std::future::pending::<()>().await } => {}
+    }
+    link.set_status(Status::Over);
+    if link.was_greeted() {
+        link.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+    if !input_ended && !is_discarded {
+        _ = tokio::time::timeout(LINGER, discard).await;
     }
 }
 
