@@ -16,7 +16,7 @@ mod greeting;
 mod tests;
 mod transcript;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use duplex_vectors::{Action, Framing, Greeting, Limits, Role, Session, Step, Transport};
 
@@ -153,6 +153,8 @@ pub struct Machine<'a> {
     transcript: Transcript,
     exit: Option<Exit>,
     fence: i128,
+    /// Ids of questions that only asked whether the target lives.
+    alive: BTreeSet<i128>,
     highest_id: i128,
     now: u64,
     /// Whether the steps are done and the last fence was asked.
@@ -229,6 +231,7 @@ impl<'a> Machine<'a> {
             transcript: Transcript::new(setup.configuration.codec),
             exit: None,
             fence: setup.fence,
+            alive: BTreeSet::new(),
             highest_id: setup.shift,
             now: 0,
             ending: false,
@@ -279,7 +282,7 @@ impl<'a> Machine<'a> {
         self.now = now;
         match input {
             Input::Connected(name) => {
-                self.transcript.push(&name, Raw::Connected, self.step, now);
+                self.record(&name, Raw::Connected);
                 if let Some(conn) = self.conns.get_mut(&name) {
                     conn.connected = true;
                 }
@@ -287,7 +290,7 @@ impl<'a> Machine<'a> {
             Input::NotConnected(name, why) => self.not_connected(&name, &why),
             Input::Frame(name, bytes) => self.frame_came(&name, bytes),
             Input::Unframed(name, what, bytes) => {
-                let record = self.transcript.push(&name, Raw::Received(bytes), self.step, now);
+                let record = self.record(&name, Raw::Received(bytes));
                 self.receive(&name, Came::Unframed(what), record);
             }
             Input::Flood(name) => {
@@ -296,15 +299,15 @@ impl<'a> Machine<'a> {
             }
             Input::Ended(name, rest) => {
                 if !rest.is_empty() {
-                    self.transcript.push(&name, Raw::Received(rest.clone()), self.step, now);
+                    self.record(&name, Raw::Received(rest.clone()));
                 }
-                self.transcript.push(&name, Raw::Ended, self.step, now);
+                self.record(&name, Raw::Ended);
                 if let Some(conn) = self.conns.get_mut(&name) {
                     conn.ended = Some(rest);
                 }
             }
             Input::Exited(exit) => {
-                self.transcript.push(FIRST, Raw::Exited(exit.text.clone()), self.step, now);
+                self.record(FIRST, Raw::Exited(exit.text.clone()));
                 self.exit = Some(exit);
             }
             Input::Late => self.late(),
@@ -402,7 +405,7 @@ impl<'a> Machine<'a> {
             Action::Eventually(eventually) => self.ask_eventually(&on, eventually)?,
             Action::Connect(name) => self.connect(name),
             Action::Close(_) => {
-                self.transcript.push(&on, Raw::TesterClosed, self.step, self.now);
+                self.record(&on, Raw::TesterClosed);
                 self.outputs.push_back(Output::Close(on.clone()));
                 self.conns.remove(&on);
             }
@@ -437,8 +440,9 @@ impl<'a> Machine<'a> {
     }
 
     fn frame_came(&mut self, name: &str, bytes: Vec<u8>) {
+        let Some(greeted) = self.conns.get(name).map(|conn| conn.greeted) else { return };
+        let record = self.record(name, Raw::Frame(bytes.clone(), greeted));
         let Some(conn) = self.conns.get_mut(name) else { return };
-        let record = self.transcript.push(name, Raw::Frame(bytes.clone(), conn.greeted), self.step, self.now);
         if !conn.greeted {
             conn.greeted = self.setup.configuration.role == Role::Acceptor && bytes.first() == Some(&b'+');
             self.receive(name, Came::Frame(bytes), record);
@@ -454,7 +458,12 @@ impl<'a> Machine<'a> {
         };
         let id = message.member("id").as_int().filter(|_| message.member("type").as_str() == Some("rep"));
         match id.and_then(|id| conn.answers.get_mut(&id)) {
-            Some(answer @ None) => *answer = Some(message),
+            Some(answer @ None) => {
+                *answer = Some(message);
+                if id.is_some_and(|id| self.alive.contains(&id)) {
+                    self.transcript.set_aside(record);
+                }
+            }
             _ => self.receive(name, Came::Message(message), record),
         }
     }
@@ -498,13 +507,17 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Notes what happened on a connection. That of the machine itself is no part of the dialogue.
+    fn record(&mut self, name: &str, raw: Raw) -> usize {
+        let record = self.transcript.push(name, raw, self.step, self.now);
+        if name == ending::PROBE {
+            self.transcript.set_aside(record);
+        }
+        record
+    }
+
     fn send(&mut self, name: &str, bytes: Vec<u8>) {
-        self.transcript.push(
-            name,
-            Raw::Sent(bytes.clone(), self.conns.get(name).is_some_and(|conn| conn.greeted)),
-            self.step,
-            self.now,
-        );
+        self.record(name, Raw::Sent(bytes.clone(), self.conns.get(name).is_some_and(|conn| conn.greeted)));
         if self.setup.configuration.role == Role::Initiator
             && bytes.first() == Some(&b'+')
             && let Some(conn) = self.conns.get_mut(name)
@@ -515,7 +528,7 @@ impl<'a> Machine<'a> {
     }
 
     fn send_bytes(&mut self, name: &str, bytes: Vec<u8>) {
-        self.transcript.push(name, Raw::SentBytes(bytes.clone()), self.step, self.now);
+        self.record(name, Raw::SentBytes(bytes.clone()));
         if let Some(conn) = self.conns.get_mut(name) {
             conn.sent.push(&bytes);
             while let Ok(Some(_)) = conn.sent.next_frame() {}
@@ -527,7 +540,7 @@ impl<'a> Machine<'a> {
         let Some(conn) = self.conns.get_mut(name) else { return };
         if !conn.write_ended {
             conn.write_ended = true;
-            self.transcript.push(name, Raw::HalfClosed, self.step, self.now);
+            self.record(name, Raw::HalfClosed);
             self.outputs.push_back(Output::HalfClose(name.to_owned()));
         }
     }
@@ -556,7 +569,12 @@ impl<'a> Machine<'a> {
 
     /// Ends the session with a finding.
     fn fail(&mut self, mut finding: Finding) {
-        finding.dialogue = self.transcript.exchanges(&mut finding.divergence);
+        // Asking whether the target lives belongs only to findings that rest on the answer.
+        let rests_on_asking = matches!(
+            finding.kind,
+            FindingKind::Unanswered | FindingKind::Hang | FindingKind::NotClosed | FindingKind::NotStarted
+        );
+        finding.dialogue = self.transcript.exchanges(&mut finding.divergence, rests_on_asking);
         if finding.exit.is_none() {
             finding.exit = self.exit.as_ref().map(|exit| exit.text.clone());
         }

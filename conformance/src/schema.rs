@@ -71,7 +71,7 @@ impl Emitted {
         if let Some(Value::Float(id)) = message.member("id") {
             add("message.id.form".into(), format!("`id`: {id:?} is written as a fraction"));
         }
-        for (schema, validator) in &self.validators {
+        for (schema, validator) in self.validators.iter().filter(|(_, validator)| !validator.is_valid(&json)) {
             for error in validator.iter_errors(&json) {
                 if let Some(rule) = rule_of(schema, error.schema_path().as_str()) {
                     let place = error.instance_path().as_str().trim_start_matches('/').replace('/', ".");

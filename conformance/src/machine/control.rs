@@ -61,6 +61,14 @@ impl<'a> Machine<'a> {
         id
     }
 
+    /// Asks whether the target lives, and gives the id of the question.
+    pub(super) fn ask_alive(&mut self, conn: &str) -> i128 {
+        let id = self.question(conn, "conformance.echo", Value::Str(format!("{}.alive", self.setup.nonce)));
+        self.alive.insert(id);
+        self.transcript.set_aside(self.transcript.next().saturating_sub(1));
+        id
+    }
+
     pub(super) fn ask_fence(&mut self, conn: &str) {
         let text = format!("{}.fence.{}", self.setup.nonce, self.fence);
         self.ask(conn, Why::Fence(text), self.now, PAUSE.0);
@@ -131,7 +139,7 @@ impl<'a> Machine<'a> {
                     Ok(()) if plain => self.scope.bindings.extend(bound),
                     Err(Divergence::Vector(error)) => self.vector_fault(&error.to_string()),
                     _ => {
-                        let expected = format!("in the end, the result {}", eventually.result);
+                        let expected = format!("in the end, the result {}", self.scope.shown(&eventually.result));
                         self.again(control, answer, &expected);
                     }
                 }

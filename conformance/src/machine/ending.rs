@@ -5,10 +5,9 @@ use duplex_vectors::Role;
 
 use super::{Came, Conn, Connection, FIRST, Machine, Received, State};
 use crate::event::{Finding, FindingKind};
-use crate::wire::Value;
 
 /// The connection on which the machine asks whether the process lives.
-const PROBE: &str = "probe";
+pub(super) const PROBE: &str = "probe";
 
 /// How long the end of a process is waited for that ought to be there already, in milliseconds.
 const EXIT_GRACE: u64 = 1000;
@@ -101,7 +100,7 @@ impl Machine<'_> {
             Stage::Greeting => match self.take_greeting(PROBE) {
                 None => false,
                 Some(Ok(())) => {
-                    let id = self.question(PROBE, "conformance.echo", Value::Str(format!("{}.alive", self.setup.nonce)));
+                    let id = self.ask_alive(PROBE);
                     if let State::Alive(alive) = &mut self.state {
                         alive.stage = Stage::Echo(id);
                     }

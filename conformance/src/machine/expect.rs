@@ -133,7 +133,7 @@ impl<'a> Machine<'a> {
         } else if expect.answered >= PROBES {
             self.expect_unanswered(&expect);
         } else {
-            let id = self.question(&expect.conn, "conformance.echo", Value::Str(format!("{}.alive", self.setup.nonce)));
+            let id = self.ask_alive(&expect.conn);
             expect.probe = Some((id, self.now));
             self.state = State::Expecting(expect);
         }
@@ -182,10 +182,14 @@ impl<'a> Machine<'a> {
 
     fn take(&mut self, expect: &mut Expect<'a>, received: Received) -> Result<Step, Box<Finding>> {
         let record = received.record;
-        if matches!(expect.legal, Legal::Frame(_) | Legal::Close)
-            && let Came::Frame(bytes) = &received.what
-        {
-            return self.take_frame(expect, bytes, record);
+        match (&expect.legal, &received.what) {
+            (Legal::Frame(_) | Legal::Close, Came::Frame(bytes)) => return self.take_frame(expect, bytes, record),
+            // What is a message is a frame too.
+            (Legal::Frame(_), Came::Message(_)) => {
+                let bytes = self.transcript.frame(record).map(<[u8]>::to_vec).unwrap_or_default();
+                return self.take_frame(expect, &bytes, record);
+            }
+            _ => {}
         }
         let message = match self.message(received) {
             Ok(message) => message,
@@ -357,14 +361,19 @@ impl<'a> Machine<'a> {
     /// What is legal, for people.
     fn expected(&self, expect: &Expect<'a>) -> Vec<String> {
         match &expect.legal {
-            Legal::One(patterns) => patterns.iter().map(|pattern| pattern.to_string()).collect(),
-            Legal::All(sequences) => sequences.iter().filter_map(|sequence| sequence.front()).map(|p| p.to_string()).collect(),
+            Legal::One(patterns) => patterns.iter().map(|pattern| self.scope.shown_message(pattern).to_string()).collect(),
+            Legal::All(sequences) => {
+                let heads = sequences.iter().filter_map(VecDeque::front);
+                heads.map(|pattern| self.scope.shown_message(pattern).to_string()).collect()
+            }
             Legal::Stream(stream, index) => {
                 let what = match stream.items.get(*index) {
-                    Some(item) => format!("item {} of a stream: {item}", index + 1),
+                    Some(item) => format!("item {} of a stream: {}", index + 1, self.scope.shown(item)),
                     None => "the end of a stream".to_owned(),
                 };
-                vec![format!("{what} (type {}, id {})", stream.kind, stream.id)]
+                let is_reply = stream.kind == "rep";
+                let id = if is_reply { self.scope.shown_id(&stream.id) } else { self.scope.shown(&stream.id) };
+                vec![format!("{what} (type {}, id {id})", stream.kind)]
             }
             Legal::Frame(regex) => vec![format!("a frame that matches `{regex}`")],
             Legal::Close => vec!["the end of the connection".to_owned()],

@@ -1,5 +1,7 @@
 //! What passed between the two sides. Kept raw, and shown only when there is something to report.
 
+use std::collections::BTreeSet;
+
 use duplex_vectors::Codec;
 
 use crate::event::{By, Exchange, What};
@@ -28,6 +30,8 @@ pub(super) enum Raw {
 pub(super) struct Transcript {
     codec: Codec,
     records: Vec<Record>,
+    /// Records of asking whether the target lives, which are no part of the dialogue.
+    asides: BTreeSet<usize>,
 }
 
 struct Record {
@@ -39,7 +43,7 @@ struct Record {
 
 impl Transcript {
     pub(super) fn new(codec: Codec) -> Self {
-        Self { codec, records: Vec::new() }
+        Self { codec, records: Vec::new(), asides: BTreeSet::new() }
     }
 
     /// Adds a record and gives its index.
@@ -48,15 +52,29 @@ impl Transcript {
         self.records.len() - 1
     }
 
+    /// Sets a record apart from the dialogue.
+    pub(super) fn set_aside(&mut self, record: usize) {
+        self.asides.insert(record);
+    }
+
     /// The index of the next record.
     pub(super) fn next(&self) -> usize {
         self.records.len()
     }
 
-    /// When the target last did anything.
+    /// The frame of a record.
+    pub(super) fn frame(&self, record: usize) -> Option<&[u8]> {
+        match &self.records.get(record)?.raw {
+            Raw::Frame(bytes, _) | Raw::Sent(bytes, _) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    /// When the target last did anything, other than showing that it lives.
     pub(super) fn last_from_target(&self) -> u64 {
-        let from_target = |record: &&Record| matches!(record.raw, Raw::Connected | Raw::Frame(..) | Raw::Received(_));
-        self.records.iter().rev().find(from_target).map_or(0, |record| record.at)
+        let from_target = |record: &Record| matches!(record.raw, Raw::Connected | Raw::Frame(..) | Raw::Received(_));
+        let last = self.records.iter().enumerate().rfind(|(index, record)| from_target(record) && !self.asides.contains(index));
+        last.map_or(0, |(_, record)| record.at)
     }
 
     /// Where the process ended.
@@ -72,25 +90,27 @@ impl Transcript {
         })
     }
 
-    /// The records for a report. Of a long dialogue the middle is left out, and `divergence` moved with it.
-    pub(super) fn exchanges(&self, divergence: &mut Option<usize>) -> Vec<Exchange> {
-        let total = self.records.len();
-        let skip = if total > KEPT { KEPT / 2..total - KEPT / 2 } else { 0..0 };
-        if let Some(index) = divergence.as_mut()
-            && *index >= skip.start
-        {
-            *index = (*index).max(skip.end) - skip.len();
+    /// The records for a report, perhaps with those that were set apart. Of a long dialogue the middle is left out, and
+    /// `divergence` moved with it.
+    pub(super) fn exchanges(&self, divergence: &mut Option<usize>, with_asides: bool) -> Vec<Exchange> {
+        let mut kept: Vec<usize> = (0..self.records.len()).filter(|index| with_asides || !self.asides.contains(index)).collect();
+        if kept.len() > KEPT {
+            let last = kept.split_off(kept.len() - KEPT / 2);
+            kept.truncate(KEPT / 2);
+            kept.extend(last);
         }
-        let kept = self.records.iter().enumerate().filter(|(index, _)| !skip.contains(index));
-        kept.map(|(_, record)| self.exchange(record)).collect()
+        if let Some(index) = divergence.as_mut() {
+            *index = kept.partition_point(|&place| place < *index);
+        }
+        kept.into_iter().map(|index| self.exchange(&self.records[index])).collect()
     }
 
     fn exchange(&self, record: &Record) -> Exchange {
         let bytes = |bytes: &[u8]| What::Bytes { hex: hex_cut(bytes), length: bytes.len() };
         let (by, what) = match &record.raw {
             Raw::Connected => (By::Tester, What::Connected),
-            Raw::Frame(frame, greeted) => (By::Target, self.frame(frame, *greeted)),
-            Raw::Sent(frame, greeted) => (By::Tester, self.frame(frame, *greeted)),
+            Raw::Frame(frame, greeted) => (By::Target, self.frame_what(frame, *greeted)),
+            Raw::Sent(frame, greeted) => (By::Tester, self.frame_what(frame, *greeted)),
             Raw::Received(data) => (By::Target, bytes(data)),
             Raw::SentBytes(data) => (By::Tester, bytes(data)),
             Raw::HalfClosed => (By::Tester, What::HalfClosed),
@@ -108,7 +128,7 @@ impl Transcript {
         }
     }
 
-    fn frame(&self, bytes: &[u8], greeted: bool) -> What {
+    fn frame_what(&self, bytes: &[u8], greeted: bool) -> What {
         let decoded = if greeted { wire::decode(self.codec, bytes).ok() } else { None };
         let message = decoded.map(|value| plain_json(&value));
         let shown = match &message {

@@ -69,7 +69,7 @@ impl Scope {
             (Json::String(text), _) => self.compare_text(text, value, path, bound),
             (Json::Array(patterns), Value::Array(items)) => {
                 if patterns.len() != items.len() {
-                    return Err(differs(path, format_args!("{} items: {pattern}", patterns.len()), value));
+                    return Err(differs(path, format_args!("{} items: {}", patterns.len(), self.shown(pattern)), value));
                 }
                 for (index, (pattern, item)) in patterns.iter().zip(items).enumerate() {
                     self.compare(pattern, item, &format!("{path}[{index}]"), bound)?;
@@ -79,17 +79,18 @@ impl Scope {
             (Json::Object(members), Value::Map(pairs)) => {
                 for (name, pattern) in members {
                     let place = join(path, name);
-                    let item = value.member(name).ok_or_else(|| differs(&place, pattern, &Value::Str("nothing".into())))?;
+                    let item =
+                        value.member(name).ok_or_else(|| differs(&place, self.shown(pattern), &Value::Str("nothing".into())))?;
                     self.compare(pattern, item, &place, bound)?;
                 }
-                if members.len() == pairs.len() { Ok(()) } else { Err(differs(path, pattern, value)) }
+                if members.len() == pairs.len() { Ok(()) } else { Err(differs(path, self.shown(pattern), value)) }
             }
             _ => self.compare_same(&self.resolve(pattern)?, value, pattern, path),
         }
     }
 
     fn compare_same(&self, expected: &Value, value: &Value, shown: &Json, path: &str) -> Result<(), Divergence> {
-        if same(self.codec, expected, value) { Ok(()) } else { Err(differs(path, shown, value)) }
+        if same(self.codec, expected, value) { Ok(()) } else { Err(differs(path, self.shown(shown), value)) }
     }
 
     fn compare_text(&self, text: &str, value: &Value, path: &str, bound: &mut Bindings) -> Result<(), Divergence> {
@@ -119,7 +120,7 @@ impl Scope {
         bound: &mut Bindings,
     ) -> Result<(), Divergence> {
         let wrong = || Divergence::Vector(TemplateError::Argument(name.to_owned(), argument.to_string()));
-        let holds = |holds: bool| if holds { Ok(()) } else { Err(differs(path, pattern, value)) };
+        let holds = |holds: bool| if holds { Ok(()) } else { Err(differs(path, self.shown(pattern), value)) };
         match name {
             "$any" => Ok(()),
             "$type" => holds(self.is_type(argument.as_str().ok_or_else(wrong)?, value).ok_or_else(wrong)?),
@@ -136,7 +137,8 @@ impl Scope {
                 let members = argument.as_object().ok_or_else(wrong)?;
                 for (name, pattern) in members {
                     let place = join(path, name);
-                    let item = value.member(name).ok_or_else(|| differs(&place, pattern, &Value::Str("nothing".into())))?;
+                    let item =
+                        value.member(name).ok_or_else(|| differs(&place, self.shown(pattern), &Value::Str("nothing".into())))?;
                     self.compare(pattern, item, &place, bound)?;
                 }
                 holds(matches!(value, Value::Map(_)))
@@ -151,7 +153,7 @@ impl Scope {
                 self.compare_same(&self.resolve(pattern)?, value, pattern, path)
             }
             _ => {
-                let item = value.member(name).ok_or_else(|| differs(path, pattern, value))?;
+                let item = value.member(name).ok_or_else(|| differs(path, self.shown(pattern), value))?;
                 self.compare(argument, item, &join(path, name), bound)?;
                 holds(matches!(value, Value::Map(pairs) if pairs.len() == 1))
             }

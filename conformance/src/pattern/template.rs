@@ -4,7 +4,7 @@ use duplex_vectors::{Codec, Limits};
 use serde_json::Value as Json;
 
 use super::Bindings;
-use crate::wire::Value;
+use crate::wire::{Value, plain_json};
 
 /// Ids of a session's own calls; higher ones are never moved.
 const MOVABLE_IDS: std::ops::RangeInclusive<i128> = 1..=999;
@@ -120,6 +120,46 @@ impl Scope {
             "" => Some(self.nonce.clone()),
             rest => rest.starts_with('.').then(|| format!("{}{rest}", self.nonce)),
         }
+    }
+
+    /// A pattern for people: with what its names, limits and counters stand for. Names that nothing bound yet stay.
+    #[must_use]
+    pub fn shown(&self, pattern: &Json) -> Json {
+        if let Some((name, argument)) = form(pattern) {
+            let stands_for_more = !matches!(name, "$limit" | "$i" | "$int");
+            let value = if stands_for_more { None } else { self.resolve(pattern).ok() };
+            return value.map_or_else(
+                || Json::Object([(name.to_owned(), self.shown(argument))].into_iter().collect()),
+                |value| plain_json(&value),
+            );
+        }
+        match pattern {
+            Json::String(text) => self.resolve_text(text).map_or_else(|_| pattern.clone(), |value| plain_json(&value)),
+            Json::Array(items) => items.iter().map(|item| self.shown(item)).collect(),
+            Json::Object(members) => {
+                Json::Object(members.iter().map(|(name, member)| (name.clone(), self.shown(member))).collect())
+            }
+            other => other.clone(),
+        }
+    }
+
+    /// The pattern of a whole message for people: as [`Self::shown`], with the ids of the tester's own calls moved.
+    #[must_use]
+    pub fn shown_message(&self, pattern: &Json) -> Json {
+        let mut shown = self.shown(pattern);
+        if form(pattern).is_none()
+            && pattern.get("type").is_some_and(|kind| kind == "rep")
+            && let Some(id) = pattern.get("id")
+        {
+            shown["id"] = self.shown_id(id);
+        }
+        shown
+    }
+
+    /// The id of a reply for people.
+    #[must_use]
+    pub fn shown_id(&self, id: &Json) -> Json {
+        self.moved(id).map_or_else(|| self.shown(id), |moved| plain_json(&moved))
     }
 
     fn resolve_form(&self, name: &str, argument: &Json) -> Result<Value, TemplateError> {
