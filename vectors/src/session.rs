@@ -183,7 +183,7 @@ pub struct Step {
 /// | `{"$pairs": [["a", 1], ["a", 2]]}` | a map, in order, duplicate and non-string keys included |
 /// | `{"$i": 10}` | inside `repeat`: 10 plus the number of the round, from 0 |
 ///
-/// Where `$repeat` and `$nest` count, a `$limit` may stand for the number.
+/// Where `$repeat`, `$nest`, the step `repeat` and the bytes of a `repeat` count, a `$limit` may stand for the number.
 pub type Template = Value;
 
 /// What a received value must be. A [`Template`], in which these forms match more than one value:
@@ -355,8 +355,8 @@ pub enum BytesPart {
     Start(Template, usize),
     /// What [`BytesPart::Start`] left out: `[message, how many]`.
     Rest(Template, usize),
-    /// A text, so many times.
-    Repeat(String, usize),
+    /// A text, so many times: `[text, count]`. The count is a number, or a `$limit`.
+    Repeat(String, Template),
 }
 
 /// A whole stream on one id.

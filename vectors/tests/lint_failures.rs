@@ -198,6 +198,8 @@ fn steps() {
     bad_steps("steps[0].send_frame", &json!([{"send_frame": {"hex": "0"}}]), "is not hexadecimal");
     bad_steps("steps[0].send_frame.suffix", &json!([{"send_frame": {"of": 1, "suffix": "0"}}]), "is not hexadecimal");
     bad_steps("steps[0].send_bytes.length[0]", &json!([{"send_bytes": {"length": [{"hex": "0"}]}}]), "is not hexadecimal");
+    let without_count = json!([{"send_bytes": {"newline": [{"repeat": ["x", {"$limit": "frame"}]}]}}]);
+    bad_steps("steps[0].send_bytes.newline[0].repeat[1]", &without_count, "how many times");
     let stream = json!([{"expect_stream": {"type": "res", "id": 1, "items": []}}]);
     bad_steps("steps[0].expect_stream.type", &stream, "of `req` or of `rep`");
 }

@@ -52,7 +52,7 @@ impl Machine<'_> {
                 let framed = framing::frame(framing, &self.message_bytes(message)?);
                 framed[framed.len().min(*count)..].to_vec()
             }
-            BytesPart::Repeat(text, times) => text.repeat(*times).into_bytes(),
+            BytesPart::Repeat(text, times) => text.repeat(self.scope.count(times)?).into_bytes(),
         })
     }
 }

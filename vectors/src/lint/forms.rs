@@ -138,6 +138,6 @@ fn wrong_argument(key: &str, argument: &Value) -> Option<&'static str> {
 }
 
 /// A number, or a limit of the target.
-fn is_count(value: &Value) -> bool {
+pub(super) fn is_count(value: &Value) -> bool {
     value.is_u64() || value.get("$limit").is_some_and(|limit| wrong_argument("$limit", limit).is_none())
 }

@@ -196,8 +196,13 @@ impl Dialogue<'_, '_> {
     fn bytes(&mut self, bytes: &BytesSource, field: &str) {
         for (framing, parts) in [(Framing::Length, &bytes.length), (Framing::Newline, &bytes.newline)] {
             for (index, part) in parts.iter().enumerate() {
-                if let BytesPart::Hex(digits) = part {
-                    self.hex(digits, &format!("{field}.{framing}[{index}]"));
+                let field = format!("{field}.{framing}[{index}]");
+                match part {
+                    BytesPart::Hex(digits) => self.hex(digits, &field),
+                    BytesPart::Repeat(_, times) if !forms::is_count(times) => {
+                        self.file.problem(format!("{field}.repeat[1]"), "`repeat` takes a string and how many times");
+                    }
+                    _ => {}
                 }
             }
         }
