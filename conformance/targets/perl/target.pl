@@ -49,7 +49,7 @@ sub refuse_configuration ($what) {
 my %sinks;          # key => [ values ]
 my %sunk;           # key => [ [ n, continuation ], … ] that wait for values
 my %tokens;         # key => number
-my %takers;         # key => [ continuations ] that wait for a token
+my %takers;         # key => [ [ ticket, continuation ], … ] that wait for a token
 
 sub append ($key, $value) {
     my $sink = $sinks{$key} //= [];
@@ -69,18 +69,23 @@ sub take_token ($key, $code) {
         $code->();
         return sub { };
     }
-    push $takers{$key}->@*, $code;
-    return sub {
-        my @left = grep { $_ != $code } @{ $takers{$key} // [] };
-        if (@left) { $takers{$key} = \@left } else { delete $takers{$key} }
-        return;
-    };
+    state $last_ticket = 0;
+    my $ticket = ++$last_ticket;
+    push $takers{$key}->@*, [ $ticket, $code ];
+    # It refers to the ticket alone, since $code may refer to it.
+    return sub { forget_taker($key, $ticket) };
+}
+
+sub forget_taker ($key, $ticket) {
+    my @left = grep { $_->[0] != $ticket } @{ $takers{$key} // [] };
+    if (@left) { $takers{$key} = \@left } else { delete $takers{$key} }
+    return;
 }
 
 sub release_token ($key) {
-    my $code = shift @{ $takers{$key} // [] };
-    delete $takers{$key} if !@{ $takers{$key} // [] };
-    return $code->() if $code;
+    my $taker = $takers{$key} && shift $takers{$key}->@*;
+    delete $takers{$key} if $takers{$key} && !$takers{$key}->@*;
+    return $taker->[1]->() if $taker;
     $tokens{$key}++;
     return;
 }
@@ -95,7 +100,8 @@ sub unfit () { Duplex::Error->throw(-32602, 'invalid payload') }
 # Takes payloads apart: members of a map, or an error that says so.
 sub is_string ($value) { return defined $value && !ref $value && !is_bool($value) && !created_as_number($value) }
 sub string ($value)    { return is_string($value) ? $value : unfit() }
-sub integer ($value)   { return defined $value && !ref $value && created_as_number($value) && $value == int $value ? $value : unfit() }
+sub number ($value)    { return defined $value && !ref $value && created_as_number($value) ? $value : unfit() }
+sub integer ($value)   { return number($value) == int $value ? $value : unfit() }
 sub map_of ($value)    { return ref $value eq 'HASH' ? $value : unfit() }
 
 sub throw_asked ($error) {
@@ -106,16 +112,15 @@ sub throw_asked ($error) {
 sub with_first ($handler) {
     return sub ($channel) {
         $channel->recv(sub ($kind, $value) {
-            return give_up($channel, $kind, $value) if $kind eq 'failed' || $kind eq 'error';
+            return give_up($channel, $kind) if $kind eq 'failed' || $kind eq 'error';
             $handler->($value, $channel);
         });
     };
 }
 
-# The arguments failed: the call ends with the caller's error, if it sent one.
-sub give_up ($channel, $kind, $value) {
-    return $channel->done if $kind ne 'error';
-    return $channel->send_err(-32004, 'the arguments were aborted');
+# The arguments failed: aborted by the caller, or lost.
+sub give_up ($channel, $kind) {
+    return $kind eq 'error' ? $channel->send_err(-32004, 'the arguments were aborted') : $channel->done;
 }
 
 # Streams $n items, waiting while too much is unsent, and then runs $code.
@@ -136,18 +141,14 @@ my %service = (
 
     sum => sub ($channel) {
         my $total = 0;
-        my $next;
-        $next = sub ($kind, $value) {
+        $channel->recv(sub ($kind, $value) {
             if ($kind eq 'item') {
-                defined $value && !ref $value && created_as_number($value) or unfit();
-                $total += $value;
-                return $channel->recv($next);
+                $total += number($value);
+                return $channel->recv(__SUB__);
             }
-            undef $next;
             return $channel->send_last($total) if $kind eq 'end';
-            return give_up($channel, $kind, $value);
-        };
-        $channel->recv($next);
+            return give_up($channel, $kind);
+        });
     },
 
     count => with_first(sub ($payload, $channel) {
@@ -157,17 +158,14 @@ my %service = (
     }),
 
     pipe => sub ($channel) {
-        my $next;
-        $next = sub ($kind, $value) {
+        $channel->recv(sub ($kind, $value) {
             if ($kind eq 'item') {
                 $channel->send($value);
-                return $channel->recv($next);
+                return $channel->recv(__SUB__);
             }
-            undef $next;
             return $channel->finish if $kind eq 'end';
-            return give_up($channel, $kind, $value);
-        };
-        $channel->recv($next);
+            return give_up($channel, $kind);
+        });
     },
 
     take => with_first(sub ($payload, $channel) {
@@ -175,18 +173,15 @@ my %service = (
         my $trace = $payload->{trace};
         my @taken;
         return $channel->send_last([]) if $n < 1;
-        my $next;
-        $next = sub ($kind, $value) {
+        $channel->recv(sub ($kind, $value) {
             append($trace, event($kind, $value)) if defined $trace;
             if ($kind eq 'item') {
                 push @taken, $value;
-                return $channel->recv($next) if @taken < $n;
+                return $channel->recv(__SUB__) if @taken < $n;
             }
-            undef $next;
             return $channel->send_last(\@taken) if $kind eq 'item' || $kind eq 'end';
-            return give_up($channel, $kind, $value);
-        };
-        $channel->recv($next);
+            return give_up($channel, $kind);
+        });
     }),
 
     fail => with_first(sub ($payload, $channel) { throw_asked(map_of($payload)) }),
@@ -278,13 +273,11 @@ sub call_tester ($payload, $channel) {
     my $after = ($what->{when} // 'during') eq 'after';
     $channel->send_last(undef) if $after;
 
-    my $again;
-    $again = sub {
-        return call_once($what, $channel, $see, $again) if $times-- > 0;
-        undef $again;
+    my $go_on = sub {
+        return call_once($what, $channel, $see, __SUB__) if $times-- > 0;
         $channel->send_last(\@events) if !$after;
     };
-    return $again->();
+    return $go_on->();
 }
 
 # One call: gives events to $see, and runs $done after the last of them.
@@ -298,32 +291,29 @@ sub call_once ($what, $channel, $see, $done) {
         return $done->();
     }
     my $call = $channel->open(string($what->{method}), %ext);
-    my $stop = sub { };
-
-    my $next;
-    $next = sub ($kind, $value) {
+    my $stop;                                                  # stops waiting for a token
+    $call->recv(sub ($kind, $value) {
         $see->(event($kind, $value));
-        return $call->recv($next) if $kind eq 'item';
-        $stop->();
+        return $call->recv(__SUB__) if $kind eq 'item';
+        $stop->() if $stop;
         $see->({ ext => $call->reply_ext }) if defined $call->reply_ext;
-        undef $next;
         return $done->();
-    };
-    $call->recv($next);
+    });
     return $call->send_last($args[0]) if !$stream;
 
-    my $sent = 0;
-    my $feed;
-    $feed = sub {
+    # Sends until it has to wait for a token, or there is nothing left to send.
+    my $abort_at = $what->{abort} // -1;
+    my $last     = $what->{end} || $abort_at >= 0 ? -1 : $#args;
+    my $sent     = 0;
+    my $feed = sub {
+        my $self = __SUB__;
         while (1) {
-            my $open = defined $what->{abort} && $sent >= $what->{abort} ? $call->abort && 0
-                     : $sent == @args                                    ? $call->finish && 0
-                     : $sent == $#args && !$what->{end} && !defined $what->{abort} ? $call->send_last($args[$sent]) && 0
-                     : $call->send($args[$sent]);
-            return undef $feed if !$open;
-            $sent++;
-            next if !defined $what->{pace} || $sent >= @args || ($what->{abort} // -1) == $sent;
-            $stop = take_token($what->{pace}, sub { $feed->() if $feed });
+            return $call->abort             if $sent == $abort_at;
+            return $call->finish            if $sent == @args;
+            return $call->send_last($args[$sent]) if $sent == $last;
+            $call->send($args[$sent++])     or return;
+            next if !defined $what->{pace} || $sent == @args || $sent == $abort_at;
+            $stop = take_token($what->{pace}, sub { $self->() });
             return;
         }
     };

@@ -187,7 +187,10 @@ sub _reply ($self, %reply) {
 
 # Forgets what both sides and the handler are done with.
 sub _settle ($self) {
-    $self->_drop_queue if !$self->{running};
+    if (!$self->{running}) {
+        $self->_drop_queue;
+        delete $self->{on_close};
+    }
     $self->{peer}->settle($self);
     return 0;
 }

@@ -240,10 +240,10 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
     my $said = $self->run_hooks('inbound_request', $frame);
     $call->{ext} = $frame->{ext};
     if ($said) {
-        $call->_deliver(failed => 'hook');
-        return $call->_reply(error => { code => -32603, message => 'internal error' }) if $said->{failed};
-        my %reply = $said->{error} ? (error => $said->{error}) : (payload => $said->{answer});
-        return $call->_reply(%reply, from => $said->{at});
+        if    ($said->{failed}) { $call->_refuse(-32603, 'internal error') }
+        elsif ($said->{error})  { $call->_reply(error => $said->{error}, from => $said->{at}) }
+        else                    { $call->_reply(payload => $said->{answer}, from => $said->{at}) }
+        return $call->_deliver(failed => 'hook');              # behind the reply, which is the one that counts
     }
     my $handler;
     if ($first) {

@@ -17,7 +17,8 @@ use constant {
 
 # Callbacks: on_frame(bytes), never for an empty frame; on_oversize(), once a
 # frame is over the limit; on_end(broken), the end of the input, or of all of
-# it; on_gone(), when nothing is left of the handles.
+# it; on_drain(), when everything is
+# written; on_gone(), when nothing is left of the handles.
 sub new ($class, %args) {
     my $self = bless {
         in_buffer  => '',
@@ -63,7 +64,7 @@ sub abandon ($self) {
     $self->_stop_writing;
     close $_ for grep { defined fileno $_ } $self->{in}, $self->{out};
     $self->{on_gone}->();
-    $self->@{qw(on_frame on_oversize on_end on_gone)} = ();    # they refer to the peer
+    $self->@{qw(on_frame on_oversize on_end on_gone on_drain)} = ();    # they refer to the peer
     return;
 }
 
