@@ -144,7 +144,7 @@ fn rule_counts(sources: &Sources<'_>) -> String {
 fn error_codes(path: &str, sources: &Sources<'_>) -> String {
     let mut out = String::from("| code | name | when | rule |\n|---|---|---|---|\n");
     for CodeInfo { code, name, sentence, rule } in Code::ALL {
-        let rule = rule.and_then(|rule| rule_link(path, rule, sources)).unwrap_or_default();
+        let rule = rule_link(path, rule, sources).unwrap_or_default();
         let _ = writeln!(out, "| {} | {name} | {sentence} | {rule} |", code.0);
     }
     out

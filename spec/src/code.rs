@@ -21,12 +21,12 @@ pub struct CodeInfo {
     pub name: &'static str,
     /// When it is sent, as a sentence.
     pub sentence: &'static str,
-    /// The rule that asks for it; none where the code is there for applications and their hooks.
-    pub rule: Option<&'static str>,
+    /// The rule that asks for it.
+    pub rule: &'static str,
 }
 
 macro_rules! codes {
-    ($($constant:ident = $number:literal, $name:literal, $rule:expr, $sentence:literal;)+) => {
+    ($($constant:ident = $number:literal, $name:literal, $rule:literal, $sentence:literal;)+) => {
         impl Code {
             $(#[doc = $sentence] pub const $constant: Self = Self($number);)+
 
@@ -39,16 +39,16 @@ macro_rules! codes {
 }
 
 codes! {
-    INVALID_REQUEST = -32600, "invalid-request", Some("error.invalid-request"), "A request with a valid id has a member that is not valid.";
-    METHOD_NOT_FOUND = -32601, "method-not-found", Some("error.method-missing"), "The method is not registered.";
-    INVALID_PAYLOAD = -32602, "invalid-payload", Some("error.payload-unfit"), "The handler cannot take the payload.";
-    FAILED = -32603, "failed", Some("error.handler-failed"), "The handler or a hook failed, or its result cannot be sent.";
-    TOO_MANY_CALLS = -32000, "too-many-calls", Some("limit.open-calls.over"), "More calls are open than the provider's limit.";
-    OVERFLOW = -32001, "overflow", Some("limit.buffered-items.over"), "More unread items wait on the channel than the provider's limit.";
-    UNAUTHENTICATED = -32002, "unauthenticated", None, "Who calls is not known.";
-    FORBIDDEN = -32003, "forbidden", None, "Who calls may not do this.";
-    ABORTED = -32004, "aborted", Some("stream.abort.send"), "The caller gave up before its arguments were complete.";
-    DEADLINE_PASSED = -32005, "deadline-passed", None, "The call's deadline has passed.";
+    INVALID_REQUEST = -32600, "invalid-request", "error.invalid-request", "A request with a valid id has a member that is not valid.";
+    METHOD_NOT_FOUND = -32601, "method-not-found", "error.method-missing", "The method is not registered.";
+    INVALID_PAYLOAD = -32602, "invalid-payload", "error.payload-unfit", "The handler cannot take the payload.";
+    FAILED = -32603, "failed", "error.handler-failed", "The handler or a hook failed, or its result cannot be sent.";
+    TOO_MANY_CALLS = -32000, "too-many-calls", "limit.open-calls.over", "More calls are open than the provider's limit.";
+    OVERFLOW = -32001, "overflow", "limit.buffered-items.over", "More unread items wait on the channel than the provider's limit.";
+    UNAUTHENTICATED = -32002, "unauthenticated", "auth.refuse", "Who calls is not known.";
+    FORBIDDEN = -32003, "forbidden", "policy.refuse", "Who calls may not do this.";
+    ABORTED = -32004, "aborted", "stream.abort.send", "The caller gave up before its arguments were complete.";
+    DEADLINE_PASSED = -32005, "deadline-passed", "deadline.passed", "The call's deadline has passed.";
 }
 
 impl Code {

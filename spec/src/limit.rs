@@ -43,7 +43,7 @@ pub struct Limit {
     pub minimum: u64,
     /// What happens to what is over it, as a sentence.
     pub over: &'static str,
-    /// The rules about the minimum and about what is over; empty where it is a peer's own affair.
+    /// The rules about the minimum and about what is over.
     pub rules: &'static [&'static str],
 }
 
@@ -95,7 +95,7 @@ pub const LIMITS: &[Limit] = &[
         default: 1024,
         minimum: 128,
         over: "A new call is answered -32000; a notification is dropped.",
-        rules: &["limit.open-calls", "limit.open-calls.over"],
+        rules: &["limit.open-calls", "limit.open-calls.over", "limit.open-calls.notification"],
     },
     Limit {
         name: "draining_ids",
@@ -122,7 +122,7 @@ pub const LIMITS: &[Limit] = &[
         default: 16 * MIB,
         minimum: MIB,
         over: "The call whose item hits it ends with -32001.",
-        rules: &[],
+        rules: &["limit.buffered-bytes", "limit.buffered-bytes.over"],
     },
     Limit {
         name: "outbound_bytes",
@@ -131,7 +131,7 @@ pub const LIMITS: &[Limit] = &[
         default: 16 * MIB,
         minimum: MIB,
         over: "Senders wait; when frames that cannot wait pass it, the connection is closed.",
-        rules: &[],
+        rules: &["limit.outbound-bytes"],
     },
     Limit {
         name: "ext",
