@@ -23,6 +23,8 @@ Usage: cargo xtask <verb> [arguments]
   test <step>...      only these steps
   book [--serve]      builds the spec book into target/book; --serve shows it and rebuilds it on every change
   codegen [--check]   writes what is generated from the book and the types: rules, schemas
+  coverage            every rule beside the checks that decide it; fails on a rule without one
+  mutants [...]       runs the suite against peers that are wrong in one way each, and says what caught them
   tidy                the rules of the house: arrows between crates, file heads, links, rule citations
   bless               rewrites generated files and snapshots; review the diff before you commit it
 
@@ -40,6 +42,8 @@ fn main() -> ExitCode {
         "test" => verify::run(rest),
         "book" => book(rest),
         "codegen" => status(codegen(rest).iter().all(Step::run)),
+        "coverage" => harness("coverage", rest),
+        "mutants" => harness("mutants", rest),
         "tidy" => status(tidy::run()),
         "bless" => status(bless().iter().all(Step::run)),
         "help" | "--help" | "-h" => {
@@ -63,6 +67,14 @@ fn conformance(args: &[String]) -> ExitCode {
         return ExitCode::from(4);
     }
     program("duplex-conformance").args(args).hand_over()
+}
+
+/// A verb that is a command of the harness.
+fn harness(verb: &str, args: &[String]) -> ExitCode {
+    if !cargo_build(&["duplex-conformance", "duplex-target-reference"]).run() {
+        return ExitCode::from(4);
+    }
+    program("duplex-conformance").args([verb]).args(args).hand_over()
 }
 
 /// Whether the arguments can lead to the built-in target: they name it, or name none.

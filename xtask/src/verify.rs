@@ -51,6 +51,11 @@ fn parts() -> Vec<Part> {
             "golden bytes, confirmed by encoders that are not ours",
             vec![Step::new("python3").args(["vectors/confirm.py", "--install"])],
         ),
+        part(
+            "coverage",
+            "every rule has a check that decides it, or a reason why none can",
+            vec![cargo_build(&["duplex-conformance"]), program("duplex-conformance").args(["coverage"])],
+        ),
         target("reference"),
         target("python"),
         target("python-minimal"),
