@@ -11,8 +11,11 @@
 //! | `json,vector` | a message vector |
 //! | `json,data` | any other JSON |
 //!
-//! In `text` blocks a line that starts with `->` or `<-` and a `{` shows a message; it parses, and that is all: dialogues
-//! show what broken peers send, too.
+//! | `dialogue` | a dialogue that a test holds with the reference peer; here its messages parse |
+//! | `dialogue,shape` | a dialogue that nothing runs; its messages parse |
+//! | any language, and `,shape` | a program that nothing runs |
+//!
+//! A block that looks like a dialogue is one: no other fence is let through, so that none goes unchecked by mistake.
 
 use std::fs;
 use std::path::Path;
@@ -22,10 +25,19 @@ use jsonschema::Validator;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::dialogue::{self, Kind};
 use crate::{BookError, Problem};
 
 /// The schema of what a sender writes, below the repository's root.
 const EMIT_SCHEMA: &str = "spec/schemas/message.emit.schema.json";
+
+/// How many of each kind.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    pub(crate) examples: usize,
+    pub(crate) dialogues: usize,
+    pub(crate) shapes: usize,
+}
 
 pub(crate) struct Examples {
     message: Option<Validator>,
@@ -44,12 +56,11 @@ impl Examples {
         Ok(Self { message: Some(message) })
     }
 
-    /// Checks every example of a chapter; returns how many there were.
-    pub(crate) fn check(&self, path: &str, markdown: &str, problems: &mut Vec<Problem>) -> usize {
-        let mut checked = 0;
+    /// Checks every example of a chapter, and counts them.
+    pub(crate) fn check(&self, path: &str, markdown: &str, seen: &mut Seen, problems: &mut Vec<Problem>) {
         for block in blocks(markdown) {
             let mut report = |line: usize, result: Result<(), String>| {
-                checked += 1;
+                seen.examples += 1;
                 if let Err(what) = result {
                     problems.push(Problem::new(format!("book/src/{path}:{line}"), what));
                 }
@@ -66,17 +77,31 @@ impl Examples {
                     }
                 }
                 info if info.starts_with("json") => report(block.line, Err(format!("`{info}` is no kind of JSON example"))),
-                "text" => {
-                    for (offset, line) in block.text.lines().enumerate() {
-                        if let Some(message) = arrow(line) {
-                            report(block.line + 1 + offset, parses::<Value>(message));
-                        }
+                info => {
+                    let messages =
+                        block.text.lines().enumerate().filter_map(|(at, line)| Some((at, dialogue::line(line)?.frame)));
+                    let messages: Vec<(usize, &str)> = messages.collect();
+                    let kind = dialogue::kind(info);
+                    match kind {
+                        Some(Kind::Held) => seen.dialogues += 1,
+                        Some(Kind::Shape) => seen.shapes += 1,
+                        None if info.ends_with(",shape") => seen.shapes += 1,
+                        None if messages.is_empty() && !info.starts_with("dialogue") => {}
+                        None => problems.push(Problem::new(
+                            format!("book/src/{path}:{}", block.line),
+                            format!("a dialogue fenced `{info}`: fence it `dialogue`, and a test holds it with the reference peer, or `dialogue,shape`"),
+                        )),
+                    }
+                    for (at, message) in messages.into_iter().filter(|(_, message)| kind.is_some() && message.starts_with('{')) {
+                        let result = parses::<Value>(message);
+                        seen.examples += 1;
+                        problems.extend(
+                            result.err().map(|what| Problem::new(format!("book/src/{path}:{}", block.line + 1 + at), what)),
+                        );
                     }
                 }
-                _ => {}
             }
         }
-        checked
     }
 
     fn message(&self, text: &str) -> Result<(), String> {
@@ -105,14 +130,6 @@ impl Examples {
 
 fn parses<T: DeserializeOwned>(text: &str) -> Result<(), String> {
     serde_json::from_str::<T>(text).map(drop).map_err(|error| format!("the example does not parse: {error}"))
-}
-
-/// The JSON behind the arrow of a dialogue's line. What follows the message, after two spaces, is a remark.
-fn arrow(line: &str) -> Option<&str> {
-    let rest = line.trim_start();
-    let rest = rest.strip_prefix("->").or_else(|| rest.strip_prefix("<-"))?.trim_start();
-    let message = rest.split("  ").next().unwrap_or(rest).trim_end();
-    message.starts_with('{').then_some(message)
 }
 
 struct Block<'a> {

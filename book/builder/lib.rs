@@ -4,6 +4,7 @@
 //! to mdBook as a library, so that nobody has to install one. What is checked, is checked in the same pass: rules, JSON
 //! examples, and in the built pages every link. Nothing here fetches or runs anything, and no chapter is written.
 
+mod dialogue;
 mod examples;
 mod generate;
 mod links;
@@ -22,7 +23,7 @@ use duplex_vectors::Corpus;
 use mdbook_driver::MDBook;
 use mdbook_driver::config::Config;
 
-use crate::examples::Examples;
+use crate::examples::{Examples, Seen};
 use crate::prepare::Sources;
 
 /// Marks a folder as one that this program wrote and may therefore empty.
@@ -43,10 +44,10 @@ pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
     let sources = Sources { registry: &registry, corpus: &corpus, chapters: &chapters };
 
     let mut problems = prepare::citations(&sources);
-    let mut checked = 0;
+    let mut seen = Seen::default();
     book.book.for_each_chapter_mut(|chapter| {
         let Some(path) = chapter.path.as_ref().and_then(|path| path.to_str()) else { return };
-        checked += examples.check(path, &chapter.content, &mut problems);
+        examples.check(path, &chapter.content, &mut seen, &mut problems);
         chapter.content = prepare::chapter(path, &chapter.content, &sources, &mut problems);
     });
     if !problems.is_empty() {
@@ -65,7 +66,9 @@ pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
         chapters: chapters.len(),
         rules: registry.iter().count(),
         vectors: corpus.sessions().len() + corpus.messages().len(),
-        examples: checked,
+        examples: seen.examples,
+        dialogues: seen.dialogues,
+        shapes: seen.shapes,
         links: links.checked,
     })
 }
@@ -81,14 +84,19 @@ pub struct Report {
     pub vectors: usize,
     /// JSON examples checked.
     pub examples: usize,
+    /// Dialogues that a test holds with the reference peer.
+    pub dialogues: usize,
+    /// Dialogues and programs that are drawings: nothing runs them.
+    pub shapes: usize,
     /// Links checked in the built pages.
     pub links: usize,
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chapters, rules, vectors, examples, links } = self;
-        write!(f, "{chapters} chapters, {rules} rules, {vectors} vectors, {examples} JSON examples, {links} links")
+        let Self { chapters, rules, vectors, examples, dialogues, shapes, links } = self;
+        write!(f, "{chapters} chapters, {rules} rules, {vectors} vectors, {examples} JSON examples, ")?;
+        write!(f, "{dialogues} dialogues, {shapes} shapes that nothing runs, {links} links")
     }
 }
 

@@ -1,11 +1,12 @@
 //! Turns a chapter's Markdown into the Markdown that mdBook gets.
 //!
-//! Three forms are ours; everything else passes through, and nothing inside a code fence or a code span is touched:
+//! Four forms are ours; everything else passes through, and nothing inside another code fence or a code span is touched:
 //!
 //! | in a chapter | becomes |
 //! |---|---|
 //! | `r[call.reply.id]` and the paragraph below it | a box with the anchor `r-call.reply.id`, the level, the sentence, the vectors |
 //! | `[r:call.reply.id]` | a link to that box, in whatever chapter it stands |
+//! | a fence `dialogue` or `dialogue,shape` | a block in which the two sides have a colour each |
 //! | `<!-- generated: NAME -->`, alone on its line | what [`generate::NAMES`] lists |
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use duplex_spec::rule::Registry;
 use duplex_vectors::Corpus;
 
 use crate::Problem;
-use crate::generate;
+use crate::{dialogue, generate};
 
 /// What the generated parts are made of.
 pub(crate) struct Sources<'a> {
@@ -45,19 +46,29 @@ pub(crate) fn chapter(path: &str, markdown: &str, sources: &Sources<'_>, problem
     let mut out = String::with_capacity(markdown.len() * 2);
     let mut fence: Option<&str> = None;
     let mut in_rule: Option<&str> = None;
+    let mut dialogue: Option<Vec<&str>> = None;
     for (index, line) in markdown.lines().enumerate() {
         let place = || format!("book/src/{path}:{}", index + 1);
         let start = line.trim_start();
         if let Some(mark) = fence {
-            if start.starts_with(mark) {
+            let is_end = start.starts_with(mark);
+            if is_end {
                 fence = None;
             }
-            push_line(&mut out, line);
+            match &mut dialogue {
+                Some(lines) if is_end => out.push_str(&dialogue::html(&std::mem::take(lines))),
+                Some(lines) => lines.push(line),
+                None => push_line(&mut out, line),
+            }
+            dialogue = dialogue.filter(|_| !is_end);
             continue;
         }
         if let Some(mark) = ["```", "~~~"].into_iter().find(|mark| start.starts_with(mark)) {
             fence = Some(mark);
-            push_line(&mut out, line);
+            dialogue = dialogue::kind(start.trim_start_matches(['`', '~']).trim()).map(|_| Vec::new());
+            if dialogue.is_none() {
+                push_line(&mut out, line);
+            }
             continue;
         }
         if start.is_empty() {

@@ -167,7 +167,8 @@ fn an_example_that_does_not_parse_fails() {
         ("json,session", "{\"id\": \"x\"}"),
         ("json,step", "{\"sleep\": 5}"),
         ("json,vector", "{}"),
-        ("text", "-> {\"type\":\"req\""),
+        ("dialogue", "-> {\"type\":\"req\""),
+        ("dialogue,shape", "b <- {\"type\":\"req\""),
     ] {
         let what = failure(RULE, &format!("# Two\n\n```{fence}\n{text}\n```\n"));
         assert!(what.contains("book/src/sub/two.md:") && what.contains("the example does not parse"), "{fence}: {what}");
@@ -178,6 +179,25 @@ fn an_example_that_does_not_parse_fails() {
 fn an_example_of_an_unknown_kind_fails() {
     let what = failure(RULE, "# Two\n\n```json,mesage\n{}\n```\n");
     assert_eq!(what, "book/src/sub/two.md:3: `json,mesage` is no kind of JSON example");
+}
+
+#[test]
+fn a_dialogue_is_drawn_and_counted() {
+    let text = "-> {\"type\":\"req\",\"id\":1}  a <remark>\n<- {\"type\":\"rep\",\"id\":1}\n   and on";
+    let fixture = Fixture::new(RULE, &format!("# Two\n\n```dialogue\n{text}\n```\n\n```dialogue,shape\na -> {{}}\n```\n"));
+    let report = fixture.build().expect("the book builds");
+    assert_eq!((report.dialogues, report.shapes, report.examples), (1, 1, 3));
+    let two = fixture.page("sub/two.html");
+    assert!(two.contains("<span class=\"out\">-&gt; {") && two.contains("<span class=\"in\">&lt;- {"), "{two}");
+    assert!(two.contains("<span class=\"remark\">  a &lt;remark&gt;</span>"), "{two}");
+}
+
+#[test]
+fn what_looks_like_a_dialogue_is_fenced_as_one() {
+    for fence in ["text", "", "sh", "dialogue,shapes"] {
+        let what = failure(RULE, &format!("# Two\n\n```{fence}\n-> {{}}\n```\n"));
+        assert!(what.starts_with(&format!("book/src/sub/two.md:3: a dialogue fenced `{fence}`")), "{what}");
+    }
 }
 
 #[test]
