@@ -1,5 +1,7 @@
 //! Whether a change is for a frame.
 
+use std::ops::Range;
+
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -7,6 +9,9 @@ use super::memory::Call;
 use super::{Direction, Match, Thing};
 use crate::machine::FIRST_FENCE;
 use crate::wire::{Value, plain_json};
+
+/// Ids that the harness gives its own questions.
+const QUESTIONS: Range<i128> = FIRST_FENCE..1 << 31;
 
 /// A frame with what is known of it.
 pub(super) struct Seen<'s> {
@@ -24,7 +29,7 @@ impl Seen<'_> {
     }
 
     fn is_question(&self) -> bool {
-        self.member("id").and_then(Value::as_int).is_some_and(|id| id >= FIRST_FENCE)
+        self.member("id").and_then(Value::as_int).is_some_and(|id| QUESTIONS.contains(&id))
     }
 }
 

@@ -168,7 +168,8 @@ impl Scope {
                 Value::Float(number) => self.codec == Codec::Json && number.fract() == 0.0,
                 other => matches!(other, Value::Int(_)),
             },
-            "number" => matches!(value, Value::Int(_) | Value::Float(_)),
+            // What is out of range reads as infinite.
+            "number" => matches!(value, Value::Int(_)) || matches!(value, Value::Float(number) if number.is_finite()),
             "string" => matches!(value, Value::Str(_)),
             "array" => matches!(value, Value::Array(_)),
             "map" => matches!(value, Value::Map(_)),
