@@ -47,6 +47,9 @@ pub struct Mutant {
     /// Configurations in which it can be seen. All by default.
     #[serde(default = "Codec::all")]
     pub codecs: Vec<Codec>,
+    /// Cases in which a standing check of the rule can see it, if no case names the rule.
+    #[serde(default)]
+    pub through: Vec<String>,
     /// What is changed. Of several the first whose `if` holds.
     #[serde(rename = "change")]
     pub changes: Vec<Change>,

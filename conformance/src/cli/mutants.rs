@@ -49,7 +49,7 @@ pub(super) struct MutantsArgs {
     #[arg(long, value_name = "TARGET", default_value = "reference")]
     target: String,
 
-    /// How many mutants at once [default: three for each processor, since most of the time is waiting]
+    /// How many mutants at once [default: four for each processor, since most of the time is waiting]
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
@@ -85,7 +85,7 @@ pub(super) fn run(args: &MutantsArgs, surroundings: &Surroundings) -> Result<u8,
         let options = RunOptions::default();
         let (description, _) =
             run::describe(&found.target, &options).await.map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
-        let jobs = args.jobs.map_or_else(|| 3 * std::thread::available_parallelism().map_or(2, usize::from), usize::from);
+        let jobs = args.jobs.map_or_else(|| 4 * std::thread::available_parallelism().map_or(2, usize::from), usize::from);
         let mut hunter = Hunter::new(corpus()?, found.target.clone(), description, Duration::from_secs(1), args.quick);
         note("running the cases without a mutant");
         let broken = hunter.rule_out(&mutants, jobs).await;
@@ -204,7 +204,7 @@ impl Ledger {
             let line = json!({
                 "mutant": hunt.mutant, "rule": hunt.rule, "title": hunt.title, "killed": hunt.is_killed(),
                 "configuration": hunt.configuration, "ran": hunt.ran, "killers": hunt.killers, "others": hunt.others,
-                "faults": hunt.faults,
+                "faults": hunt.faults, "duration_ms": run::milliseconds(hunt.duration),
             });
             writeln!(out, "{line}")?;
         }

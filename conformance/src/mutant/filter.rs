@@ -61,7 +61,7 @@ struct Held {
 #[derive(Debug)]
 enum Until {
     Frames(usize),
-    Sight(Matcher),
+    Sight(Box<Matcher>),
 }
 
 impl Filter {
@@ -152,7 +152,7 @@ impl Filter {
             Act::Repeat(times) => vec![same(seen); *times],
             Act::Set(_) | Act::Remove(_) | Act::Rename(_) => vec![there(self.edited(index, act, seen))],
             Act::Delay(frames) => self.hold(seen, Until::Frames(frames + 1)),
-            Act::Wait(until) => self.hold(seen, Until::Sight(Matcher::new(until))),
+            Act::Wait(until) => self.hold(seen, Until::Sight(Box::new(Matcher::new(until)))),
             Act::Close => vec![Effect::Close],
             Act::CloseAfter => vec![same(seen), Effect::Close],
             Act::CloseOthers => vec![same(seen), Effect::CloseOthers],

@@ -4,7 +4,7 @@
 //! the mutant. What is blocked, or the harness's own fault, kills nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use duplex_vectors::{Codec, Corpus, Framing, Profile, Role, Transport};
 
@@ -24,8 +24,6 @@ pub struct Hunter {
     plans: Vec<ConfigurationPlan>,
     /// Cases that do not hold without a mutant.
     broken: BTreeSet<(Configuration, String)>,
-    /// Rules that standing checks decide.
-    observed: BTreeSet<String>,
     is_quick: bool,
 }
 
@@ -48,6 +46,8 @@ pub struct Hunt {
     pub others: Vec<String>,
     /// Cases in which the harness was at fault, with what it says.
     pub faults: Vec<String>,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 impl Hunt {
@@ -75,7 +75,7 @@ impl Hunter {
         });
         let plans = plans.collect();
         let options = RunOptions { jobs: 1, timeout, isolate: false, mutant: None };
-        Self { target, description, options, plans, broken: BTreeSet::new(), observed: crate::observe::rules(), is_quick }
+        Self { target, description, options, plans, broken: BTreeSet::new(), is_quick }
     }
 
     /// Every case that can run on this target.
@@ -97,7 +97,8 @@ impl Hunter {
             Some(ConfigurationPlan { cases, ..plan.clone() })
         });
         let plan = Plan { configurations: configurations.collect(), not_claimed: Vec::new() };
-        let options = RunOptions { jobs, ..self.options.clone() };
+        // What holds is not to depend on how busy the machine is.
+        let options = RunOptions { jobs, ..RunOptions::default() };
         let broken = self.finished(&plan, &options).await.into_iter().filter(|one| one.verdict != Verdict::Pass);
         self.broken = broken.filter_map(|one| Some((one.configuration?, one.case))).collect();
         self.broken.iter().map(|(_, case)| case.clone()).collect()
@@ -114,7 +115,9 @@ impl Hunter {
             killers: Vec::new(),
             others: Vec::new(),
             faults: Vec::new(),
+            duration: Duration::ZERO,
         };
+        let started = Instant::now();
         let Some(one) = self.plan(mutant) else { return hunt };
         hunt.configuration = Some(one.configuration);
         hunt.ran = one.cases.iter().filter(|case| case.rules().contains(&mutant.rule)).count();
@@ -137,6 +140,7 @@ impl Hunter {
                 Verdict::Pass | Verdict::Blocked => {}
             }
         }
+        hunt.duration = started.elapsed();
         hunt
     }
 
@@ -152,13 +156,9 @@ impl Hunter {
     }
 
     /// The configuration in which most cases that name the mutant's rule apply, with what is run there. A rule that only a
-    /// standing check decides needs frames to stand over: any.
+    /// standing check decides is seen in the cases that the mutant names.
     fn plan(&self, mutant: &Mutant) -> Option<ConfigurationPlan> {
-        let is_named = self.plans.iter().any(|plan| plan.cases.iter().any(|case| case.rules().contains(&mutant.rule)));
-        if !is_named && self.observed.contains(&mutant.rule) {
-            return self.plans.iter().find(|plan| mutant.applies_in(plan.configuration)).cloned();
-        }
-        let names_rule = |case: &&Case| case.rules().contains(&mutant.rule);
+        let names_rule = |case: &&Case| case.rules().contains(&mutant.rule) || mutant.through.contains(&case.id());
         let count = |plan: &ConfigurationPlan| plan.cases.iter().filter(names_rule).count();
         let possible = self.plans.iter().filter(|plan| mutant.applies_in(plan.configuration) && count(plan) > 0);
         // Of several the first.

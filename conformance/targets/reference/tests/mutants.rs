@@ -18,7 +18,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use tokio::runtime::Runtime;
 
 /// Mutants at once, for each processor: most of the time is waiting for what does not come.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut arguments = Arguments::from_args();
