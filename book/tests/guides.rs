@@ -1,6 +1,6 @@
 //! Programs that the guides print are run as they stand there.
 //!
-//! The Rust of "The reference peer" is not: no arrow leads from the book to that crate.
+//! The Rust of "The reference peer" is run by the doctests of that crate: no arrow leads from the book to it.
 
 use std::path::Path;
 use std::process::Command;

@@ -43,3 +43,8 @@ pub use peer::{Counts, Peer};
 pub use request::Request;
 pub use rpc::Rpc;
 pub use transport::Transport;
+
+/// The programs of the book's guide, as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../book/src/guide/reference-peer.md")]
+mod guide {}
