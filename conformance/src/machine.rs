@@ -34,6 +34,9 @@ use transcript::{Raw, Transcript};
 /// The first id of the machine's own questions. Sessions stay below.
 pub const FIRST_FENCE: i128 = 900_000_001;
 
+/// Frames that may wait until a step takes them.
+const UNREAD: usize = 10_000;
+
 /// The first connection's name.
 pub const FIRST: &str = "a";
 
@@ -42,6 +45,8 @@ pub const FIRST: &str = "a";
 pub struct Pace {
     /// For anything that is due.
     pub limit: u64,
+    /// For the greeting of a process that has just been started.
+    pub start: u64,
     /// Silence after which it asks whether the target lives. Nothing: only after the limit.
     pub silence: Option<u64>,
     /// For the end of a connection whose other side has ended.
@@ -262,6 +267,8 @@ impl<'a> Machine<'a> {
         let limit = self.setup.pace.limit;
         match &self.state {
             State::Ready | State::Over => None,
+            // Over stdio the process starts with its connection.
+            State::Greeting { since, .. } if self.is_stdio() => Some(since + self.setup.pace.start),
             State::Connecting { since, .. } | State::Greeting { since, .. } => Some(since + limit),
             State::Draining { since } => Some(since + self.setup.pace.drain),
             State::Exiting { since, after } => Some(since + after.patience(limit)),
@@ -469,7 +476,12 @@ impl<'a> Machine<'a> {
     }
 
     fn receive(&mut self, name: &str, what: Came, record: usize) {
-        if let Some(conn) = self.conns.get_mut(name) {
+        let Some(conn) = self.conns.get_mut(name).filter(|_| self.outcome.is_none()) else { return };
+        // What a step waits for is taken at once. What piles up beside a question, no step asked for.
+        if matches!(what, Came::Flood) || conn.inbox.len() >= UNREAD {
+            let finding = self.unreadable(Received { what: Came::Flood, record });
+            self.fail(finding);
+        } else {
             conn.inbox.push_back(Received { what, record });
         }
     }

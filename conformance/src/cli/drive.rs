@@ -6,6 +6,7 @@ use std::io;
 use std::time::Instant;
 
 use duplex_vectors::{Corpus, Role, Transport};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::contract;
 use crate::event::{CaseFinished, Configuration, Description, Event, Verdict};
@@ -75,14 +76,24 @@ struct Drive<'a> {
 impl Drive<'_> {
     async fn whole_run(&mut self) -> Result<u8, Stop> {
         let started = Instant::now();
+        // From here on, whatever is being done.
+        let mut interrupts = signal(SignalKind::interrupt())
+            .map_err(|error| Stop::harness(format!("the system does not tell of interrupts: {error}")))?;
         self.recorder.event(Event::RunStarted {
             format: FORMAT,
             harness: env!("CARGO_PKG_VERSION").to_owned(),
             target: self.args.target().to_owned(),
         });
-        self.prepare().await?;
         let options = self.run_options();
-        let (description, planning) = self.planning(&options).await?;
+        let begin = async {
+            self.prepare().await?;
+            self.planning(&options).await
+        };
+        // A target that never answers is left here too, and nothing of it stays behind.
+        let (description, planning) = tokio::select! {
+            begun = begin => begun?,
+            _ = interrupts.recv() => return self.finish(0, started, true),
+        };
         if self.args.list {
             return listing::print(self.args, &planning);
         }
@@ -105,7 +116,7 @@ impl Drive<'_> {
         };
         let was_interrupted = tokio::select! {
             () = execute => false,
-            _ = tokio::signal::ctrl_c() => true,
+            _ = interrupts.recv() => true,
         };
         self.finish(planning.runs(), started, was_interrupted)
     }

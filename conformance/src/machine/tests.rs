@@ -34,7 +34,7 @@ fn setup(connection: Connection) -> Setup {
         nonce: "n".into(),
         shift: if connection == Connection::Chained { 3000 } else { 0 },
         fence: FIRST_FENCE,
-        pace: Pace { limit: 5000, silence: Some(250), drain: 5000 },
+        pace: Pace { limit: 5000, start: 5000, silence: Some(250), drain: 5000 },
         connection,
         has_process: true,
     }

@@ -1,7 +1,7 @@
 //! A worker: one process of the target, one session after the other, and again alone what failed in company.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +11,7 @@ use super::peer::{NOT_IMPLEMENTED, NotUp, Peer};
 use super::schedule::{Next, Schedule};
 use super::session::{Channel, Driven, drive};
 use super::{RunOptions, blocked, finished, message};
-use crate::event::{CaseFinished, Configuration, Description, Finding, FindingKind};
+use crate::event::{By, CaseFinished, Configuration, Description, Exchange, Finding, FindingKind, What};
 use crate::judge;
 use crate::machine::{Connection, FIRST_FENCE, Pace, Setup};
 use crate::mutant::{Filter, Mutant};
@@ -24,8 +24,14 @@ use crate::wire::Value;
 /// Silence after which a target is asked whether it lives, in milliseconds. Less raises false alarms on a busy machine.
 const SILENCE: u64 = 250;
 
+/// How long a process may take to start, in milliseconds, however short the time limit is.
+const START: u64 = 5000;
+
 /// How long the end of a connection is waited for once the target is known not to end them, in milliseconds.
 const SHORT_DRAIN: u64 = 500;
+
+/// Cases in a row in which the target does not even greet, after which it is asked nothing more.
+const DEAF: usize = 3;
 
 /// Ids of chained sessions lie so far apart.
 const SHIFT: i128 = 1000;
@@ -41,6 +47,8 @@ pub(crate) struct Shared {
     nonce: String,
     sessions: AtomicU64,
     lingers: AtomicBool,
+    /// Cases in a row in which the target did not even greet.
+    ungreeted: AtomicUsize,
     /// Message vectors that the target took.
     proved: Mutex<BTreeSet<String>>,
 }
@@ -59,6 +67,7 @@ impl Shared {
             nonce: format!("n{:x}{:x}", now.as_micros(), std::process::id()),
             sessions: AtomicU64::new(0),
             lingers: AtomicBool::new(false),
+            ungreeted: AtomicUsize::new(0),
             proved: Mutex::default(),
         }
     }
@@ -72,6 +81,23 @@ impl Shared {
         self.proved.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether the target is known to answer nothing any more.
+    fn is_deaf(&self) -> bool {
+        self.ungreeted.load(Ordering::Relaxed) >= DEAF
+    }
+
+    /// Notes whether a case was greeted at all. A case that greets by itself may have no answer due.
+    fn note_greeting(&self, case: &Case, finding: Option<&Finding>) {
+        if matches!(case, Case::Session(session) if session.greeting == Greeting::Manual) {
+            return;
+        }
+        if finding.is_some_and(is_ungreeted) {
+            self.ungreeted.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.ungreeted.store(0, Ordering::Relaxed);
+        }
+    }
+
     fn setup(&self, connection: Connection, has_process: bool, is_patient: bool) -> Setup {
         let serial = self.sessions.fetch_add(1, Ordering::Relaxed);
         let limit = super::milliseconds(self.options.timeout).max(1);
@@ -83,7 +109,7 @@ impl Shared {
             nonce: format!("{}.{serial}", self.nonce),
             shift: 0,
             fence: FIRST_FENCE,
-            pace: Pace { limit, silence: (!is_patient).then_some(SILENCE), drain },
+            pace: Pace { limit, start: limit.max(START), silence: (!is_patient).then_some(SILENCE), drain },
             connection,
             has_process,
         }
@@ -197,9 +223,15 @@ impl Worker {
         let configuration = self.shared.configuration;
         while let Some(next) = schedule.next().await {
             match next {
+                Next::Run(index, case) if self.shared.is_deaf() => {
+                    let why = format!("The target stopped answering: {DEAF} cases in a row were not even greeted.");
+                    let finding = blocked(case.rules(), &why);
+                    schedule.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
+                }
                 Next::Run(index, case) => {
                     let started = Instant::now();
                     let finding = self.run_case(&case).await;
+                    self.shared.note_greeting(&case, finding.as_ref());
                     schedule.finish(index, finished(&case, configuration, finding, started.elapsed()));
                 }
                 Next::Blocked(index, case, before) => {
@@ -246,6 +278,10 @@ impl Worker {
         self.company = None;
         // A mutant does the same alone.
         if finding.kind == FindingKind::Harness || shared.mutant.is_some() {
+            return Some(finding);
+        }
+        // A process that served nothing before was as good as alone, and neither verdict rests on impatience.
+        if !had_company && matches!(finding.kind, FindingKind::Crash | FindingKind::Hang | FindingKind::Flood) {
             return Some(finding);
         }
         if finding.rule == "target.exit" && finding.kind == FindingKind::NotClosed {
@@ -306,6 +342,14 @@ impl Worker {
         self.company = Some(company);
         (finding, had_company)
     }
+}
+
+/// Whether the target said nothing at all, not even the greeting, until the time limit.
+fn is_ungreeted(finding: &Finding) -> bool {
+    let is_silent = matches!(finding.kind, FindingKind::Hang | FindingKind::NotStarted) && finding.exit.is_none();
+    let spoke =
+        |exchange: &Exchange| exchange.by == By::Target && matches!(exchange.what, What::Frame { .. } | What::Bytes { .. });
+    is_silent && !finding.dialogue.iter().any(spoke)
 }
 
 /// Whether the finding says that nothing came, which only patience proves.
