@@ -1,12 +1,12 @@
 //! Standing checks: every frame that a target sends, in whatever session, keeps the rules for senders.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use duplex_vectors::Codec;
 
 use crate::event::{By, CaseFinished, Configuration, Exchange, Finding, FindingKind, What};
 use crate::judge;
-use crate::schema::Emitted;
+use crate::schema::{Emitted, shape};
 use crate::wire::{self, Value, hex_cut, plain_json};
 
 /// The rule of ids that the target gives its own calls. No schema of one message can say it.
@@ -20,12 +20,17 @@ pub fn rules() -> BTreeSet<String> {
     rules
 }
 
+/// Shapes of frames that are remembered. A target that names members as it likes has no end of them.
+const SHAPES: usize = 1000;
+
 /// What was seen in one configuration.
 #[derive(Debug)]
 pub struct Observations {
     codec: Codec,
     emitted: Emitted,
     tallies: BTreeMap<String, Tally>,
+    /// Shapes of frames that break no rule, with the rules that they are about: most frames look like many before.
+    sound: HashMap<String, Vec<String>>,
     /// Ids of the target's own calls by connection, with whether the arguments are still open.
     ids: BTreeMap<String, BTreeMap<i128, bool>>,
 }
@@ -41,7 +46,7 @@ impl Observations {
     /// Nothing seen yet.
     #[must_use]
     pub fn new(codec: Codec) -> Self {
-        Self { codec, emitted: Emitted::default(), tallies: BTreeMap::new(), ids: BTreeMap::new() }
+        Self { codec, emitted: Emitted::default(), tallies: BTreeMap::new(), sound: HashMap::new(), ids: BTreeMap::new() }
     }
 
     /// Takes the frames that a target sent in a case. `worker` tells apart connections that have the same name.
@@ -59,18 +64,17 @@ impl Observations {
     }
 
     fn add_message(&mut self, case: &str, key: &str, connection: &str, frame: &[u8], message: &Value) {
-        let kind = message.member("type").and_then(Value::as_str);
-        let mut about = BTreeSet::new();
-        for scope in self.emitted.scopes() {
-            let is_kind = scope.kind.is_none() || scope.kind.as_deref() == kind;
-            let has_member = scope.member.as_ref().is_none_or(|name| message.member(name).is_some());
-            if is_kind && has_member {
-                about.insert(scope.rule.clone());
-            }
+        let shape = shape(message);
+        let known = shape.as_ref().and_then(|shape| self.sound.get(shape));
+        let (about, mut broken) = match known {
+            Some(about) => (about.clone(), BTreeMap::new()),
+            None => self.judge(message),
+        };
+        if let Some(shape) = shape.filter(|_| broken.is_empty() && self.sound.len() < SHAPES) {
+            self.sound.entry(shape).or_insert_with(|| about.clone());
         }
-        let mut broken: BTreeMap<String, String> =
-            self.emitted.violations(message).into_iter().map(|violation| (violation.rule, violation.what)).collect();
-        if kind == Some("req")
+        let mut about: BTreeSet<String> = about.into_iter().collect();
+        if message.member("type").and_then(Value::as_str) == Some("req")
             && let Some(id) = message.member("id").and_then(Value::as_int)
         {
             let more = message.member("more") == Some(&Value::Bool(true));
@@ -90,6 +94,21 @@ impl Observations {
                 tally.first.get_or_insert_with(|| (case.to_owned(), what, exchange(connection, frame, message)));
             }
         }
+    }
+
+    /// The rules that a frame is about, and those that it breaks, with what is wrong.
+    fn judge(&self, message: &Value) -> (Vec<String>, BTreeMap<String, String>) {
+        let kind = message.member("type").and_then(Value::as_str);
+        let mut about = Vec::new();
+        for scope in self.emitted.scopes() {
+            let is_kind = scope.kind.is_none() || scope.kind.as_deref() == kind;
+            let has_member = scope.member.as_ref().is_none_or(|name| message.member(name).is_some());
+            if is_kind && has_member {
+                about.push(scope.rule.clone());
+            }
+        }
+        let broken = self.emitted.violations(message).into_iter().map(|violation| (violation.rule, violation.what)).collect();
+        (about, broken)
     }
 
     /// One case for each rule that some frame was about.

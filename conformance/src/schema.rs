@@ -1,5 +1,7 @@
 //! Frames of the target against the JSON Schemas of messages: which rule a frame breaks.
 
+use std::collections::BTreeMap;
+
 use duplex_spec::schema::rule_of;
 use jsonschema::Validator;
 use serde_json::Value as Json;
@@ -85,6 +87,33 @@ impl Emitted {
     }
 }
 
+/// What the schemas look at in a message: two messages of one shape break the same rules. Payloads, texts and the content of
+/// ext are no part of it, nor which valid id it is. Nothing for what is no map of distinct names.
+#[must_use]
+pub fn shape(message: &Value) -> Option<String> {
+    let Value::Map(pairs) = message else { return None };
+    let mut members = BTreeMap::new();
+    for (key, value) in pairs {
+        let name = key.as_str()?;
+        let what = match (name, value) {
+            ("type", Value::Str(kind)) => format!("{kind:?}"),
+            ("error", Value::Map(_)) => shape(value)?,
+            (_, Value::Int(number)) => if (1..1 << 53).contains(number) { "+" } else { "-" }.to_owned(),
+            (_, Value::Null) => "null".to_owned(),
+            (_, Value::Bool(truth)) => truth.to_string(),
+            (_, Value::Float(_)) => "float".to_owned(),
+            (_, Value::Str(_)) => "str".to_owned(),
+            (_, Value::Bin(_) | Value::Ext(..)) => "bin".to_owned(),
+            (_, Value::Array(_) | Value::Nest(_)) => "[]".to_owned(),
+            (_, Value::Map(_)) => "{}".to_owned(),
+        };
+        if members.insert(name, what).is_some() {
+            return None;
+        }
+    }
+    Some(members.into_iter().map(|(name, what)| format!("{name:?}:{what},")).collect::<String>())
+}
+
 /// Collects the rules of a schema with the kind of message and the member that they are about.
 fn collect(schema: &Json, kind: Option<&str>, member: Option<&str>, scopes: &mut Vec<Scope>) {
     let kind = schema.pointer("/if/properties/type/const").and_then(Json::as_str).or(kind);
@@ -128,5 +157,28 @@ mod tests {
             let broken: Vec<String> = emitted.violations(&message).into_iter().map(|violation| violation.rule).collect();
             assert_eq!(broken, rules, "{text}");
         }
+    }
+
+    #[test]
+    fn messages_of_one_shape_break_the_same_rules() {
+        let shape = |text: &str| shape(&json::decode(text.as_bytes()).expect("JSON"));
+        let a = r#"{"type":"rep","id":1,"payload":"a","ext":{"a":1}}"#;
+        assert_eq!(shape(a), shape(r#"{"id":7,"type":"rep","ext":{},"payload":"b"}"#));
+        for other in [
+            r#"{"type":"req","id":1,"payload":"a","ext":{"a":1}}"#,
+            r#"{"type":"rep","id":0,"payload":"a","ext":{"a":1}}"#,
+            r#"{"type":"rep","id":"1","payload":"a","ext":{"a":1}}"#,
+            r#"{"type":"rep","id":1.0,"payload":"a","ext":{"a":1}}"#,
+            r#"{"type":"rep","id":1,"payload":"a","ext":null}"#,
+            r#"{"type":"rep","id":1,"payload":"a"}"#,
+            r#"{"type":"rep","id":1,"payload":"a","ext":{"a":1},"error":{"code":1}}"#,
+        ] {
+            assert_ne!(shape(a), shape(other), "{other}");
+        }
+        assert_ne!(
+            shape(r#"{"type":"rep","id":1,"error":{"code":1,"message":"m"}}"#),
+            shape(r#"{"type":"rep","id":1,"error":{"code":"1","message":"m"}}"#)
+        );
+        assert_eq!(shape(r#"{"type":"rep","type":"rep"}"#), None);
     }
 }
