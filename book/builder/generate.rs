@@ -11,12 +11,13 @@ use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
 use crate::prepare::{Sources, count, relative, rule_link, vector_links};
-use crate::{sequence, states};
+use crate::{coverage, sequence, states};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 11] = [
     "rule-index",
     "rule-counts",
+    "coverage",
     "error-codes",
     "limits",
     "sessions",
@@ -37,6 +38,7 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
     Some(match name {
         "rule-index" => rule_index(path, sources),
         "rule-counts" => rule_counts(sources),
+        "coverage" => coverage::markdown(path, sources),
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
         "sessions" => sessions(path, sources),
@@ -109,7 +111,7 @@ fn index_entry(path: &str, rule: &Rule, sources: &Sources<'_>) -> String {
     } else if vectors.is_empty() {
         "<p class=\"undecided\">no vector</p>\n".to_owned()
     } else {
-        format!("<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len()), vectors.join(" · "))
+        format!("<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len(), "vector"), vectors.join(" · "))
     };
     format!(
         "<div class=\"rule {class}\">\n<p class=\"rule-head\"><a href=\"{to}#r-{id}\">{id}</a> \

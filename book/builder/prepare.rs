@@ -9,13 +9,14 @@
 //! | a fence `dialogue` or `dialogue,shape` | a block in which the two sides have a colour each |
 //! | `<!-- generated: NAME -->`, alone on its line | what [`generate::NAMES`] lists |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use duplex_spec::rule::Registry;
 use duplex_vectors::Corpus;
 
 use crate::Problem;
+use crate::coverage::{self, Mutants};
 use crate::{dialogue, generate};
 
 /// What the generated parts are made of.
@@ -26,18 +27,24 @@ pub(crate) struct Sources<'a> {
     pub(crate) corpus: &'a Corpus,
     /// Chapter titles by path.
     pub(crate) chapters: &'a BTreeMap<String, String>,
+    /// The mutants that break them.
+    pub(crate) mutants: &'a Mutants,
+    /// The rules that every frame is held against.
+    pub(crate) framed: &'a BTreeSet<String>,
 }
 
-/// Rules that vectors cite and no chapter has.
+/// Rules that vectors and mutants cite and no chapter has.
 pub(crate) fn citations(sources: &Sources<'_>) -> Vec<Problem> {
     let sessions = sources.corpus.sessions().iter().map(|v| ("session", &v.id, &v.rules));
     let messages = sources.corpus.messages().iter().map(|v| ("message", &v.id, &v.rules));
-    let cited = sessions.chain(messages).flat_map(|(kind, id, rules)| rules.iter().map(move |rule| (kind, id, rule)));
-    cited
-        .filter(|(_, _, rule)| sources.registry.rule(rule).is_none())
-        .map(|(kind, id, rule)| {
-            Problem::new(format!("{kind} vector `{id}`"), format!("cites rule `{rule}`, which no chapter has"))
-        })
+    let by_vectors = sessions
+        .chain(messages)
+        .flat_map(|(kind, id, rules)| rules.iter().map(move |rule| (format!("{kind} vector `{id}`"), rule.as_str())));
+    let by_mutants = sources.mutants.rules().map(|rule| ("conformance/mutants".to_owned(), rule));
+    by_vectors
+        .chain(by_mutants)
+        .filter(|(_, rule)| sources.registry.rule(rule).is_none())
+        .map(|(place, rule)| Problem::new(place, format!("cites rule `{rule}`, which no chapter has")))
         .collect()
 }
 
@@ -133,17 +140,31 @@ fn rule_head(id: &str, sources: &Sources<'_>) -> String {
 
 fn rule_foot(path: &str, id: &str, sources: &Sources<'_>) -> String {
     let vectors = vector_links(path, id, sources);
+    let mutants = sources.mutants.of(id);
     let mut foot = String::from("\n");
-    if !vectors.is_empty() {
-        let _ = write!(foot, "<details><summary>{}</summary>\n\n{}\n\n</details>\n", count(vectors.len()), vectors.join(" · "));
+    if !vectors.is_empty() || !mutants.is_empty() {
+        let counts = [(vectors.len(), count(vectors.len(), "vector")), (mutants.len(), count(mutants.len(), "mutant"))];
+        let counts: Vec<String> = counts.into_iter().filter(|(number, _)| *number > 0).map(|(_, text)| text).collect();
+        let _ = write!(foot, "<details><summary>{}</summary>\n\n", counts.join(", "));
+        if !vectors.is_empty() {
+            let _ = write!(foot, "{}\n\n", vectors.join(" · "));
+        }
+        if !mutants.is_empty() {
+            let titles: Vec<String> = mutants.iter().map(|title| title.replace('&', "&amp;").replace('<', "&lt;")).collect();
+            let _ = write!(foot, "Mutants: {}.\n\n", titles.join("; "));
+        }
+        if sources.chapters.contains_key(coverage::PAGE) {
+            let _ = write!(foot, "[In the table of coverage]({}#c-{id})\n\n", relative(path, coverage::PAGE));
+        }
+        foot.push_str("</details>\n");
     }
     foot.push_str("</div>\n");
     foot
 }
 
 /// `1 vector`, `2 vectors`.
-pub(crate) fn count(vectors: usize) -> String {
-    format!("{vectors} vector{}", if vectors == 1 { "" } else { "s" })
+pub(crate) fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Replaces `[r:<id>]` outside code spans.

@@ -103,6 +103,31 @@ fn an_area_with_a_page_has_its_sessions_there() {
 }
 
 #[test]
+fn the_page_of_coverage_and_the_box_of_a_rule_lead_to_each_other() {
+    let fixture = Fixture::new(&format!("{RULE}\nr[a.c]\nA peer SHOULD stay.\nUntestable: nobody sees it.\n"), "# Two\n");
+    fixture.write("book/src/conformance/coverage.md", "# C\n\n<!-- generated: coverage -->\n");
+    fixture.write("book/src/SUMMARY.md", &format!("{SUMMARY}[C](conformance/coverage.md)\n"));
+    fixture.write("spec/schemas/message.emit.schema.json", r#"{"allOf": [{"type": "object", "x-rule": "a.b"}]}"#);
+    fixture.write("conformance/mutants/a.toml", "[[mutant]]\nrule = \"a.b\"\ntitle = \"it lets <go>\"\nother = 1\n");
+    fixture.build().expect("the book builds");
+    let page = fixture.page("conformance/coverage.html");
+    assert!(page.contains("id=\"c-a.b\"") && page.contains("<a href=\"../one.html#r-a.b\">1</a>"), "{page}");
+    assert!(page.contains("<code>MUST</code></td><td>1</td><td>1</td><td>0</td><td>1</td>"), "{page}");
+    assert!(page.contains("<code>SHOULD</code></td><td>1</td><td>0</td><td>1</td><td>0</td>"), "{page}");
+    let one = fixture.page("one.html");
+    assert!(one.contains("it lets &lt;go&gt;") && one.contains("href=\"conformance/coverage.html#c-a.b\""), "{one}");
+}
+
+#[test]
+fn a_mutant_that_breaks_no_rule_of_the_book_fails() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write("conformance/mutants/a.toml", "[[mutant]]\nrule = \"no.rule\"\ntitle = \"t\"\n");
+    assert_eq!(fixture.failure(), "conformance/mutants: cites rule `no.rule`, which no chapter has");
+    fixture.write("conformance/mutants/a.toml", "[[mutant]]\nrule = 1\n");
+    assert!(fixture.failure().contains("conformance/mutants/a.toml: TOML parse error"), "{}", fixture.failure());
+}
+
+#[test]
 fn a_vector_that_cites_no_rule_of_the_book_fails() {
     let fixture = Fixture::new(RULE, "# Two\n");
     fixture.write(
