@@ -115,7 +115,8 @@ sub on_oversize ($self) {
 }
 
 # The input has ended: no argument and no reply will come any more. Calls whose
-# arguments are complete are still answered, if the output stands.
+# arguments are complete are still answered, for a while; only then are their
+# handlers told of the end.
 sub on_input_end ($self, $broken) {
     return if $self->{state} eq 'closed';
     return $self->_end($broken) if $broken || $self->{state} ne 'open';
@@ -205,7 +206,7 @@ sub _request ($self, $m, $size, $ext_too_large) {
     }
 
     if (!_is_string($m->{method}) || !$more_ok || $ext_too_large) {
-        return $self->_refuse_new($id, $more, -32600, 'invalid request');
+        return $self->_refuse_new($id, $more || !$more_ok, -32600, 'invalid request');
     }
     return if !$is_id && $more;                                # a notification is one frame
     if (keys $self->{active}->%* >= $self->limits->{open_calls}) {
@@ -323,8 +324,9 @@ sub run_hooks ($self, $point, $frame, $from = undef) {
 
 # --- the end
 
-# Tells everybody who waits for the other side that nothing will come.
-sub _tell_end ($self) {
+# Fails what waits for the other side. When $over, no reply can be sent either,
+# and the handlers that still run are told.
+sub _tell_end ($self, $over = 0) {
     my @outgoing = sort { $a->{id} <=> $b->{id} } values $self->{outgoing}->%*;
     $self->{outgoing} = {};
     for my $call (@outgoing) {
@@ -333,12 +335,12 @@ sub _tell_end ($self) {
     }
     my @active = values $self->{active}->%*;
     for my $call (@active) {
-        $call->{closed} = 1;
-        if (delete $call->{args_open}) {
-            $call->{reply_open} = 0;                           # nobody waits for it
-            $call->_deliver(failed => 'closed');
-        }
-        if (my $code = delete $call->{on_close}) { $call->guard($code) }
+        my $cut_short = delete $call->{args_open};
+        $call->{closed} = 1 if $over || $cut_short;            # nobody waits for its reply
+        $call->{reply_open} = 0 if $cut_short;
+        $call->_deliver(failed => 'closed') if $cut_short;
+        my $code = $call->{closed} && delete $call->{on_close};
+        $call->guard($code) if $code;
         $call->_settle;
     }
     return;
@@ -356,7 +358,7 @@ sub _end ($self, $broken = 0) {
     return if $self->{state} eq 'closed';
     $self->{state} = 'closed';
     $self->{loop}->cancel($self->{$_}) for qw(greeting_timer closing_timer);
-    $self->_tell_end;
+    $self->_tell_end(1);
     my $wire = $self->{wire};
     my $on_end = $self->{on_end};
     $self->@{qw(incoming active callbacks)} = ({}, {}, {});
