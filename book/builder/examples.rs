@@ -13,6 +13,7 @@
 //!
 //! | `dialogue` | a dialogue that a test holds with the reference peer; here its messages parse |
 //! | `dialogue,shape` | a dialogue that nothing runs; its messages parse |
+//! | `text,report` | what a run of the harness printed; counted with the shapes |
 //! | any language, and `,shape` | a program that nothing runs |
 //!
 //! A block that looks like a dialogue is one: no other fence is let through, so that none goes unchecked by mistake.
@@ -85,7 +86,7 @@ impl Examples {
                     match kind {
                         Some(Kind::Held) => seen.dialogues += 1,
                         Some(Kind::Shape) => seen.shapes += 1,
-                        None if info.ends_with(",shape") => seen.shapes += 1,
+                        None if info.ends_with(",shape") || info == "text,report" => seen.shapes += 1,
                         None if messages.is_empty() && !info.starts_with("dialogue") => {}
                         None => problems.push(Problem::new(
                             format!("book/src/{path}:{}", block.line),
