@@ -53,7 +53,7 @@ pub(super) struct MutantsArgs {
     #[arg(long, short, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// Runs only the cases that name a mutant's rule, not the others of their profiles
+    /// Runs only the cases that name a mutant's rule: about a minute; with the others of their profiles it is many
     #[arg(long)]
     quick: bool,
 
