@@ -139,17 +139,16 @@ impl<'a> Covered<'a> {
             0 => String::new(),
             _ => format!("[{count}]({}#r-{id})", relative(path, &self.rule.chapter)),
         };
-        let mark = |is_there: bool| if is_there { "✓" } else { "" };
+        let standing = if self.frames { "frames" } else { "" };
+        let standing = if self.probes { "probe" } else { standing };
         let profiles = match untestable {
             Some(_) => "*untestable*".to_owned(),
             None => self.profiles.iter().copied().collect::<Vec<_>>().join(", "),
         };
         format!(
-            "| <a id=\"c-{id}\"></a>{link} | {level} | {profiles} | {} | {} | {} | {} | {} |\n",
+            "| <a id=\"c-{id}\"></a>{link} | {level} | {profiles} | {} | {} | {standing} | {} |\n",
             to(self.sessions),
             to(self.messages),
-            mark(self.frames),
-            mark(self.probes),
             to(self.mutants),
         )
     }
@@ -178,15 +177,19 @@ pub(crate) fn markdown(path: &str, sources: &Sources<'_>) -> String {
             (of_level().filter(|one| one.is_decided()).count(), of_level().filter(|one| one.mutants > 0).count());
         let _ = writeln!(out, "| `{level}` | {} | {decided} | {untestable} | {proved} |", of_level().count());
     }
+    out.push_str("\n<div class=\"coverage\">\n");
     let mut chapter = "";
     for one in &all {
         if one.rule.chapter != chapter {
             chapter = &one.rule.chapter;
             let title = sources.chapters.get(chapter).map_or(chapter, String::as_str);
             let _ = write!(out, "\n## [{title}]({})\n\n", relative(path, chapter));
-            out.push_str("| rule | level | profile | sessions | messages | frames | probes | mutants |\n|---|---|---|--:|--:|:-:|:-:|--:|\n");
+            out.push_str(
+                "| rule | level | profile | sessions | messages | standing | mutants |\n|---|---|---|--:|--:|---|--:|\n",
+            );
         }
         out.push_str(&one.row(path, sources));
     }
+    out.push_str("\n</div>\n");
     out
 }
