@@ -54,7 +54,7 @@ fn parts() -> Vec<Part> {
         part(
             "coverage",
             "every rule has a check that decides it, or a reason why none can",
-            vec![cargo_build(&["duplex-conformance"]), program("duplex-conformance").args(["coverage"])],
+            vec![cargo_build(&["duplex-conformance"]), program("duplex-conformance").args(["coverage", "--unproved"])],
         ),
         target("reference", &[]),
         // A process for every session that cannot share one is most of what STDIO costs an interpreter.
