@@ -24,7 +24,7 @@ def frame(id, ext, body):
     return data
 
 def frames(stream):
-    while line := stream.readline(LIMIT + 2):
+    while line := stream.readline(LIMIT + 1):
         if not line.endswith(b"\n"):
             return                           # the end cut it short, or it is too long
         line = line[:-1].removesuffix(b"\r")
