@@ -61,7 +61,7 @@ fn parts() -> Vec<Part> {
         target("python", &["--transport", "tcp"]),
         target("python-minimal", &[]),
         target("python-afternoon", &[]),
-        target("published-javascript", &["--transport", "tcp"]),
+        target("published-javascript", &["--transport", "tcp", "--jobs", "4"]),
         part(
             "book",
             "the book builds, its links and examples hold",
