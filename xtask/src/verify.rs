@@ -44,7 +44,7 @@ fn parts() -> Vec<Part> {
         part(
             "unit",
             "every crate's tests, one of them for each session against the reference peer",
-            vec![cargo(["test", "--workspace", "--quiet"])],
+            vec![cargo(["test", "--workspace", "--quiet", "--no-fail-fast"])],
         ),
         part(
             "golden",
