@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use duplex_vectors::{Action, Framing, Greeting, Limits, Role, Session, Step, Transport};
 
 use crate::event::{Configuration, Finding, FindingKind};
+use crate::judge;
 use crate::pattern::{Bindings, Normal, Scope};
 use crate::wire;
 use crate::wire::framing::Deframer;
@@ -559,18 +560,7 @@ impl<'a> Machine<'a> {
 
     /// A finding of the session's principal rule, with the dialogue so far.
     fn finding(&self, kind: FindingKind, summary: impl Into<String>) -> Finding {
-        Finding {
-            kind,
-            rule: self.session.rules.first().cloned().unwrap_or_default(),
-            summary: summary.into(),
-            expected: Vec::new(),
-            actual: None,
-            likely_cause: None,
-            dialogue: Vec::new(),
-            divergence: None,
-            exit: None,
-            stderr: Vec::new(),
-        }
+        judge::finding(kind, self.session.rules.first().map_or("", String::as_str), summary)
     }
 
     fn vector_fault(&mut self, what: &str) {

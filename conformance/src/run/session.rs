@@ -7,6 +7,7 @@ use duplex_vectors::Session;
 
 use super::peer::{Peer, ended};
 use crate::event::{Finding, FindingKind};
+use crate::judge;
 use crate::machine::{FIRST, Input, Machine, Outcome, Output, Setup};
 use crate::mutant::{Direction, Effect, Filter};
 use crate::pattern::Bindings;
@@ -72,18 +73,8 @@ pub(crate) async fn drive(
 }
 
 fn too_long(session: &Session) -> Finding {
-    Finding {
-        kind: FindingKind::Hang,
-        rule: session.rules.first().cloned().unwrap_or_default(),
-        summary: "The session does not come to its end.".to_owned(),
-        expected: Vec::new(),
-        actual: None,
-        likely_cause: None,
-        dialogue: Vec::new(),
-        divergence: None,
-        exit: None,
-        stderr: Vec::new(),
-    }
+    let rule = session.rules.first().map_or("", String::as_str);
+    judge::finding(FindingKind::Hang, rule, "The session does not come to its end.")
 }
 
 struct Driver<'d, 's> {
