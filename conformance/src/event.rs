@@ -21,6 +21,9 @@ pub enum Event {
         format: u32,
         /// The harness's version.
         harness: String,
+        /// Which vectors it runs, as `Corpus::revision` has it. Runs of one revision can be compared.
+        #[serde(default)]
+        suite: String,
         /// What `--target` said.
         target: String,
     },
@@ -46,6 +49,9 @@ pub enum Event {
         /// Cases that run nowhere although the target claims their profile, by reason.
         #[serde(default)]
         left_out: Vec<LeftOut>,
+        /// The cases of the selection that run nowhere, in the order of the suite.
+        #[serde(default)]
+        excluded: Vec<Excluded>,
         /// How many cases the selection has, whatever the target claims: the denominator.
         #[serde(default)]
         selected: usize,
@@ -108,7 +114,20 @@ pub struct PlannedCase {
     pub rules: Vec<String>,
 }
 
-/// Cases that run nowhere.
+/// A case of the selection that runs nowhere.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct Excluded {
+    /// Its id.
+    pub case: String,
+    /// The rules that it would decide.
+    pub rules: Vec<String>,
+    /// What is not claimed, or why else, as in `not_claimed` and `left_out`.
+    pub why: String,
+    /// Whether it is left out because the target does not claim what it needs.
+    pub is_claim: bool,
+}
+
+/// Cases that run nowhere, counted.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOut {
     /// Why, as a sentence.

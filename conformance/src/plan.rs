@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use duplex_vectors::{Class, Codec, Corpus, Framing, MessageVector, Profile, Role, Session, Transport};
 use serde_json::Value;
 
-use crate::event::{Configuration, Description, Event, LeftOut, NotClaimed, PlannedCase, PlannedConfiguration};
+use crate::event::{Configuration, Description, Event, Excluded, LeftOut, NotClaimed, PlannedCase, PlannedConfiguration};
 use crate::select::{Selection, admits};
 
 use needs::Needs;
@@ -82,6 +82,10 @@ impl Case {
         }
     }
 
+    fn excluded(&self, why: String, is_claim: bool) -> Excluded {
+        Excluded { case: self.id(), rules: self.rules().to_vec(), why, is_claim }
+    }
+
     fn needs(&self) -> Needs {
         match self {
             Self::Session(session) => Needs::of(session),
@@ -116,6 +120,8 @@ pub struct Planning {
     pub cases: Vec<PlannedCase>,
     /// Cases of the selection that run nowhere although their profile is claimed, by reason.
     pub left_out: Vec<LeftOut>,
+    /// The cases of the selection that run nowhere.
+    pub excluded: Vec<Excluded>,
     /// How many cases the selection has, whatever the target claims.
     pub selected: usize,
 }
@@ -134,6 +140,7 @@ impl Planning {
             not_claimed: self.plan.not_claimed.clone(),
             cases: self.cases.clone(),
             left_out: self.left_out.clone(),
+            excluded: self.excluded.clone(),
             selected: self.selected,
         }
     }
@@ -166,7 +173,8 @@ pub fn plan(corpus: &'static Corpus, description: &Description, selection: &Sele
         .into_iter()
         .filter(|case| selection.has_profile(case.profile()) && selection.has_case(&case.id(), case.rules()))
         .collect();
-    let claimed = claimed(&selected, description, &mut not_claimed, &mut left_out);
+    let mut excluded = Vec::new();
+    let claimed = claimed(&selected, description, &mut not_claimed, &mut left_out, &mut excluded);
     let ordered = ordered(claimed);
 
     let mut codecs = BTreeSet::new();
@@ -179,9 +187,11 @@ pub fn plan(corpus: &'static Corpus, description: &Description, selection: &Sele
     }
 
     let running: BTreeSet<String> = plans.iter().flat_map(|one| one.cases.iter().map(Case::id)).collect();
-    let nowhere = ordered.iter().filter(|case| !running.contains(&case.id())).count();
-    if nowhere > 0 && !plans.is_empty() {
-        left_out.push(LeftOut { why: "they apply in none of these configurations".to_owned(), cases: nowhere });
+    let nowhere: Vec<&Case> = ordered.iter().filter(|case| !running.contains(&case.id())).collect();
+    if !nowhere.is_empty() && !plans.is_empty() {
+        let why = "they apply in none of these configurations".to_owned();
+        excluded.extend(nowhere.iter().map(|case| case.excluded(why.clone(), false)));
+        left_out.push(LeftOut { why, cases: nowhere.len() });
     }
     if carried_by_files > 0 && selection.profiles.is_empty() {
         let why = "message vectors for codecs alone: no session can carry them to a peer".to_owned();
@@ -193,7 +203,9 @@ pub fn plan(corpus: &'static Corpus, description: &Description, selection: &Sele
         profile: case.profile(),
         rules: case.rules().to_vec(),
     });
-    Planning { cases: cases.collect(), plan: Plan { configurations: plans, not_claimed }, left_out, selected: selected.len() }
+    let cases = cases.collect();
+    let plan = Plan { configurations: plans, not_claimed };
+    Planning { cases, plan, left_out, excluded, selected: selected.len() }
 }
 
 /// What a target that claims everything would say of itself, for listing the whole suite. Its limits are only there.
@@ -289,6 +301,7 @@ fn claimed(
     description: &Description,
     not_claimed: &mut Vec<NotClaimed>,
     left_out: &mut Vec<LeftOut>,
+    excluded: &mut Vec<Excluded>,
 ) -> Vec<Case> {
     let mut profiles: BTreeMap<Profile, usize> = BTreeMap::new();
     let mut abilities: BTreeMap<String, usize> = BTreeMap::new();
@@ -300,11 +313,14 @@ fn claimed(
         let other = needs.profiles.iter().copied().find(|profile| !description.profiles.contains(profile));
         if let Some(profile) = own.or(other) {
             *profiles.entry(profile).or_default() += 1;
+            excluded.push(case.excluded(format!("profile {}", profile_name(profile)), true));
         } else if let Some(ability) = needs.abilities.iter().find(|&ability| description.lacks.contains_key(ability)) {
             *abilities.entry(ability.clone()).or_default() += 1;
+            excluded.push(case.excluded(format!("ability {ability}"), true));
         } else if let Some(limit) = needs.limits.iter().find(|&limit| description.limits.get(limit).copied().flatten().is_none())
         {
             *limits.entry(limit.clone()).or_default() += 1;
+            excluded.push(case.excluded(without_limit(description, limit), false));
         } else {
             all.push(case.clone());
         }
@@ -317,11 +333,14 @@ fn claimed(
         not_claimed.push(NotClaimed { what: format!("ability {ability}"), reason, cases });
     }
     for (limit, cases) in limits {
-        let stated =
-            if description.limits.contains_key(&limit) { "the target has no limit" } else { "the target states no limit" };
-        left_out.push(LeftOut { why: format!("{stated} `{limit}`"), cases });
+        left_out.push(LeftOut { why: without_limit(description, &limit), cases });
     }
     all
+}
+
+fn without_limit(description: &Description, limit: &str) -> String {
+    let stated = if description.limits.contains_key(limit) { "the target has no limit" } else { "the target states no limit" };
+    format!("{stated} `{limit}`")
 }
 
 /// By profile and id, each behind the cases that it builds on. A circle, which the vectors' lint rejects, is cut.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 
 use include_dir::{Dir, include_dir};
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use crate::message::MessageVector;
 use crate::session::Session;
@@ -61,6 +62,20 @@ impl Corpus {
     #[must_use]
     pub fn messages(&self) -> &[MessageVector] {
         &self.messages
+    }
+
+    /// Which vectors these are: sixteen hexadecimal digits that differ as soon as one vector says something else. How a file
+    /// is laid out makes no difference.
+    #[must_use]
+    pub fn revision(&self) -> String {
+        let mut hash = Sha256::new();
+        let mut add = |vector: serde_json::Result<Vec<u8>>| {
+            hash.update(vector.expect("invariant: a vector was read from JSON"));
+            hash.update(b"\n");
+        };
+        self.sessions.iter().for_each(|session| add(serde_json::to_vec(session)));
+        self.messages.iter().for_each(|message| add(serde_json::to_vec(message)));
+        hex::encode(&hash.finalize()[..8])
     }
 
     /// The dialogue with this id.

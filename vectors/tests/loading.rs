@@ -72,3 +72,13 @@ fn steps_narrow_codecs_and_framings() {
     assert_eq!(on(json!([{"send_frame": {"json": {"text": "{"}}}]), json).0, [json]);
     assert_eq!(on(json!([{"send_bytes": {"newline": [{"text": "x"}]}}]), json).1, [newline]);
 }
+
+#[test]
+fn a_revision_is_what_the_vectors_say() {
+    let mut corpus = Corpus::embedded().expect("the vectors load").clone();
+    let revision = corpus.revision();
+    assert_eq!(revision.len(), 16);
+    assert_eq!(corpus.clone().revision(), revision);
+    corpus.sessions[0].title.push('.');
+    assert_ne!(corpus.revision(), revision);
+}

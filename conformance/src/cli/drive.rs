@@ -82,6 +82,7 @@ impl Drive<'_> {
         self.recorder.event(Event::RunStarted {
             format: FORMAT,
             harness: env!("CARGO_PKG_VERSION").to_owned(),
+            suite: self.corpus.revision(),
             target: self.args.target().to_owned(),
         });
         let options = self.run_options();

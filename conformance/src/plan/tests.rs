@@ -136,3 +136,17 @@ fn a_circle_of_prerequisites_ends() {
         Box::leak(Box::new(Corpus { sessions: vec![session("a.a", "b.b"), session("b.b", "a.a")], messages: Vec::new() }));
     assert_eq!(plan(corpus, &claims(&[Profile::Core]), &Selection::default()).cases.len(), 2);
 }
+
+#[test]
+fn every_case_of_the_selection_runs_or_has_a_reason_why_not() {
+    for profiles in [&[Profile::Core][..], &[Profile::Core, Profile::Streaming]] {
+        let planning = plan(corpus(), &claims(profiles), &Selection::default());
+        let mut ids: Vec<String> = planning.cases.iter().map(|one| one.case.clone()).collect();
+        ids.extend(planning.excluded.iter().map(|one| one.case.clone()));
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), planning.selected);
+        let by_claim = planning.excluded.iter().filter(|one| one.is_claim).count();
+        assert_eq!(by_claim, planning.plan.not_claimed.iter().map(|one| one.cases).sum::<usize>());
+    }
+}

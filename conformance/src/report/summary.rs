@@ -71,7 +71,7 @@ impl Summary {
     }
 
     pub(super) fn plan(&mut self, event: &Event) {
-        if let Event::Planned { configurations, not_claimed, cases, left_out, selected } = event {
+        if let Event::Planned { configurations, not_claimed, cases, left_out, selected, .. } = event {
             self.configurations = configurations.iter().map(|one| (one.clone(), Counts::default())).collect();
             self.not_claimed.clone_from(not_claimed);
             self.cases.clone_from(cases);
