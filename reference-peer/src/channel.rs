@@ -7,12 +7,13 @@ use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use duplex_proto::connection::{ArgFrame, Failure, Read, Reply, ReplyFrame, ServeKey};
+use duplex_proto::connection::{ArgFrame, CallEnd, Failure, Read, Reply, ReplyFrame, ServeKey};
 use duplex_proto::{Code, Ext, Format, Id, Raw, RemoteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 
+use crate::call::{Call, Direction};
 use crate::callback::Callback;
 use crate::error::{BoxError, Error};
 use crate::handler::{Handler, unary};
@@ -44,6 +45,8 @@ enum Side {
 struct Served {
     link: Arc<Link>,
     key: ServeKey,
+    /// What hooks know of the call; none without hooks.
+    call: Option<Arc<Call>>,
     /// Whether the handler returned, and did not panic.
     has_returned: AtomicBool,
 }
@@ -51,7 +54,7 @@ struct Served {
 /// A call of ours; dropping the last reference gives it up.
 struct Called {
     link: Arc<Link>,
-    method: Arc<str>,
+    call: Arc<Call>,
     ext: Option<Ext>,
     stage: Mutex<Stage>,
     opened: Notify,
@@ -67,8 +70,8 @@ enum Stage {
 }
 
 /// Runs a handler for a call.
-pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>) {
-    let served = Arc::new(Served { link: Arc::clone(link), key, has_returned: AtomicBool::new(false) });
+pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>, call: Option<Arc<Call>>) {
+    let served = Arc::new(Served { link: Arc::clone(link), key, call, has_returned: AtomicBool::new(false) });
     tokio::spawn(async move {
         let channel = Channel { sender: Sender { side: Side::Provider(Arc::clone(&served)) } };
         let result = handler.serve(channel).await;
@@ -81,7 +84,8 @@ pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>) 
 
 impl Channel {
     pub(crate) fn caller(link: Arc<Link>, method: Arc<str>, ext: Option<Ext>) -> Self {
-        let called = Called { link, method, ext, stage: Mutex::new(Stage::Unopened), opened: Notify::new() };
+        let call = Call::new(link.id(), Direction::Outbound, method);
+        let called = Called { link, call, ext, stage: Mutex::new(Stage::Unopened), opened: Notify::new() };
         Self { sender: Sender { side: Side::Caller(Arc::new(called)) } }
     }
 
@@ -210,14 +214,17 @@ impl Channel {
         let Side::Caller(called) = &self.sender.side else { return Err(Error::Ended) };
         called.link.room().await;
         let argument = argument.to_format(called.link.format())?;
-        match called.pass_hooks(None, ArgFrame::Last(argument))? {
-            Ok((frame, ext)) => {
-                let ArgFrame::Last(argument) = frame else { return Ok(()) };
-                Ok(called.link.with(|core| core.notify(&called.method, &argument, ext.as_ref()))?)
+        let sent = match called.pass_hooks(true, None, ArgFrame::Last(argument)) {
+            Ok(Ok((ArgFrame::Last(argument), ext))) => {
+                called.link.with(|core| core.notify(called.call.method(), &argument, ext.as_ref())).map_err(Error::from)
             }
             // A hook answered: there is nobody to tell.
-            Err(_) => Ok(()),
-        }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let end = if sent.is_ok() { CallEnd::Result } else { CallEnd::Local };
+        called.link.tell_end(&called.call, end);
+        sent
     }
 
     // ---- around the call ----
@@ -229,7 +236,16 @@ impl Channel {
             Side::Provider(served) => {
                 served.link.with(|core| core.method(served.key).cloned()).expect("invariant: a held call is in the table")
             }
-            Side::Caller(called) => Arc::clone(&called.method),
+            Side::Caller(called) => Arc::clone(called.call.shared_method()),
+        }
+    }
+
+    /// What hooks and the handler share about this call. `None` in a handler of a peer without hooks.
+    #[must_use]
+    pub fn shared(&self) -> Option<&Call> {
+        match &self.sender.side {
+            Side::Provider(served) => served.call.as_deref(),
+            Side::Caller(called) => Some(&called.call),
         }
     }
 
@@ -382,9 +398,8 @@ impl Sender {
         match &self.side {
             Side::Provider(served) => Ok(served.link.reply(served.key, Reply::Error(error))?),
             Side::Caller(called) => {
-                let id = called.id().ok_or(Error::Ended)?;
-                let error = called.link.error_in_format(error);
-                Ok(called.link.with(|core| core.abort(id, &error))?)
+                called.id().ok_or(Error::Ended)?;
+                called.send(ArgFrame::Aborted(Some(called.link.error_in_format(error))))
             }
         }
     }
@@ -459,7 +474,7 @@ impl Called {
 
     fn send(&self, frame: ArgFrame) -> Result<(), Error> {
         let id = self.id();
-        let (frame, ext) = match self.pass_hooks(id, frame) {
+        let (frame, ext) = match self.pass_hooks(id.is_none(), id, frame) {
             Ok(Ok(passed)) => passed,
             Ok(Err(reply)) => return self.end_locally(id, reply),
             Err(error) => {
@@ -473,24 +488,40 @@ impl Called {
             _ => (None, false),
         };
         let mut stage = self.stage();
-        match &*stage {
-            Stage::Open(id) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
-            Stage::Local(_) => Err(Error::Ended),
-            Stage::Unopened => {
-                let id = self.link.with(|core| core.call(&self.method, payload, more, ext.as_ref()))?;
-                *stage = Stage::Open(id);
-                drop(stage);
-                self.opened.notify_waiters();
-                Ok(())
+        match (&*stage, &frame) {
+            (Stage::Open(id), ArgFrame::Aborted(error)) => {
+                let error = error.clone().unwrap_or_else(|| RemoteError::of(Code::ABORTED));
+                Ok(self.link.with(|core| core.abort(*id, &error, ext.as_ref()))?)
             }
+            (Stage::Open(id), _) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
+            (Stage::Local(_), _) | (Stage::Unopened, ArgFrame::Aborted(_)) => Err(Error::Ended),
+            (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref()) {
+                Ok(id) => {
+                    *stage = Stage::Open(id);
+                    drop(stage);
+                    self.opened.notify_waiters();
+                    Ok(())
+                }
+                Err(error) => {
+                    drop(stage);
+                    // Nothing was sent; a further attempt is a call of its own to nobody but the user.
+                    self.link.tell_end(&self.call, CallEnd::Local);
+                    Err(error.into())
+                }
+            },
         }
     }
 
-    fn pass_hooks(&self, id: Option<Id>, frame: ArgFrame) -> Result<Result<(ArgFrame, Option<Ext>), ReplyFrame>, Error> {
+    fn pass_hooks(
+        &self,
+        is_first: bool,
+        id: Option<Id>,
+        frame: ArgFrame,
+    ) -> Result<Result<(ArgFrame, Option<Ext>), ReplyFrame>, Error> {
         if !self.link.has_hooks() {
             return Ok(Ok((frame, self.ext.clone())));
         }
-        let frame = HookFrame::from_args(Arc::clone(&self.method), id, self.link.format(), self.ext.clone(), frame);
+        let frame = HookFrame::from_args(Arc::clone(&self.call), is_first, id, self.link.format(), self.ext.clone(), frame);
         Ok(self.link.pass_outbound_request(frame)?.map(|mut frame| {
             let ext = frame.ext.take();
             (frame.into_args(), ext)
@@ -503,11 +534,15 @@ impl Called {
             self.link.with(|core| core.complete_call(id, reply));
             self.link.wake_reply_reader(id);
         } else {
-            let read = match reply {
-                ReplyFrame::Last(result) => Read::Item(result),
-                ReplyFrame::Error(error) => Read::Failed(Failure::Remote(error)),
-                _ => Read::End,
+            let (read, end) = match reply {
+                ReplyFrame::Last(result) => (Read::Item(result), CallEnd::Result),
+                ReplyFrame::Error(error) => {
+                    let end = CallEnd::Error(error.code);
+                    (Read::Failed(Failure::Remote(error)), end)
+                }
+                _ => (Read::End, CallEnd::Result),
             };
+            self.link.tell_end(&self.call, end);
             *self.stage() = Stage::Local(VecDeque::from([read]));
             self.opened.notify_waiters();
         }
@@ -520,6 +555,7 @@ impl Called {
             self.link.with(|core| core.fail_call(id, Failure::Hook));
             self.link.wake_reply_reader(id);
         } else {
+            self.link.tell_end(&self.call, CallEnd::Local);
             *self.stage() = Stage::Local(VecDeque::from([Read::Failed(Failure::Hook)]));
             self.opened.notify_waiters();
         }
@@ -544,7 +580,7 @@ impl std::fmt::Debug for Sender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match &self.side {
             Side::Provider(served) => f.debug_struct("Served").field("key", &served.key).finish_non_exhaustive(),
-            Side::Caller(called) => f.debug_struct("Called").field("method", &called.method).finish_non_exhaustive(),
+            Side::Caller(called) => f.debug_struct("Called").field("method", &called.call.method()).finish_non_exhaustive(),
         }
     }
 }

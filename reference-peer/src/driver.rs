@@ -105,6 +105,8 @@ async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ende
             () = &mut discard, if !is_discarded => is_discarded = true,
         }
     }
+    // Nothing is read any more, so that no hook sees a frame of this connection after it was told of its end.
+    link.tell_disconnected();
     link.set_status(Status::Over);
     if link.was_greeted() {
         link.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);

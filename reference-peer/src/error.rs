@@ -82,7 +82,14 @@ impl From<Failure> for Error {
     }
 }
 
-/// A method cannot be registered under this name.
+/// Why a method cannot be registered under a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` cannot be registered: names that start with `_callback.` are made by `callback`")]
-pub struct RegisterError(pub(crate) String);
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Names that start with `_callback.` are made by the peer.
+    #[error("`{0}` cannot be registered: names that start with `_callback.` are made by `callback`")]
+    Reserved(String),
+    /// There is such a method already.
+    #[error("`{0}` is registered already: unregister it first")]
+    Taken(String),
+}

@@ -2,13 +2,17 @@
 //!
 //! Hooks decide at once and never wait: they run where frames are read and sent. What has to wait belongs in a handler.
 
-use duplex_proto::connection::{ArgFrame, Reply, ReplyFrame};
+use std::sync::Arc;
+
+use duplex_proto::connection::{ArgFrame, CallEnd, Reply, ReplyFrame};
 use duplex_proto::{EncodeError, Ext, Format, Id, Raw, RemoteError};
 use serde::Serialize;
 
+use crate::call::{Call, ConnectionId};
 use crate::error::BoxError;
 
-/// One piece of middleware. Every method sees every frame of its direction; each passes frames on unless overridden.
+/// One piece of middleware. Each of the first four methods sees every frame of its direction, and passes it on unless
+/// overridden; the other two tell of ends.
 ///
 /// A hook that returns an error fails the call: -32603 on the provider's side, [`crate::Error::Hook`] on the caller's.
 pub trait Hook: Send + Sync + 'static {
@@ -47,6 +51,18 @@ pub trait Hook: Send + Sync + 'static {
         _ = frame;
         Ok(Verdict::Pass)
     }
+
+    /// A call has ended, be it with a terminal reply, with a local failure or with the connection; a notification ends with its
+    /// handler, one of ours as soon as it is sent. Told exactly once, and only if this hook saw the call's first frame.
+    /// r[middleware.end-once]
+    fn ended(&self, call: &Call, end: CallEnd) {
+        _ = (call, end);
+    }
+
+    /// A connection is over: all its calls have ended, and no frame of it will pass any more.
+    fn disconnected(&self, connection: ConnectionId) {
+        _ = connection;
+    }
 }
 
 /// What becomes of a frame.
@@ -80,7 +96,8 @@ pub enum Part {
 /// A frame as hooks see and change it.
 #[derive(Debug)]
 pub struct HookFrame {
-    pub(crate) method: std::sync::Arc<str>,
+    pub(crate) call: Arc<Call>,
+    pub(crate) is_first: bool,
     pub(crate) id: Option<Id>,
     pub(crate) part: Part,
     pub(crate) format: Format,
@@ -96,7 +113,19 @@ impl HookFrame {
     /// The method of the call, as on its first frame. r[stream.args.method]
     #[must_use]
     pub fn method(&self) -> &str {
-        &self.method
+        self.call.method()
+    }
+
+    /// The call that the frame belongs to, the same for all its frames in both directions.
+    #[must_use]
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
+    /// Whether this is the first frame of a call: what is decided once is decided here.
+    #[must_use]
+    pub fn is_first(&self) -> bool {
+        self.is_first
     }
 
     /// The id of the call; `None` for a notification and for a call of ours whose first frame is not sent yet.
@@ -124,8 +153,8 @@ impl HookFrame {
         self.ext.get_or_insert_with(|| Ext::new(self.format))
     }
 
-    fn new(method: std::sync::Arc<str>, id: Option<Id>, format: Format, ext: Option<Ext>) -> Self {
-        Self { method, id, part: Part::End, format, payload: Raw::null(format), error: None, ext }
+    fn new(call: Arc<Call>, id: Option<Id>, format: Format, ext: Option<Ext>) -> Self {
+        Self { call, is_first: false, id, part: Part::End, format, payload: Raw::null(format), error: None, ext }
     }
 
     fn of(mut self, part: Part, payload: Option<Raw>, error: Option<RemoteError>) -> Self {
@@ -136,13 +165,14 @@ impl HookFrame {
     }
 
     pub(crate) fn from_args(
-        method: std::sync::Arc<str>,
+        call: Arc<Call>,
+        is_first: bool,
         id: Option<Id>,
         format: Format,
         ext: Option<Ext>,
         frame: ArgFrame,
     ) -> Self {
-        let new = Self::new(method, id, format, ext);
+        let new = Self { is_first, ..Self::new(call, id, format, ext) };
         match frame {
             ArgFrame::Item(payload) => new.of(Part::Item, Some(payload), None),
             ArgFrame::Last(payload) => new.of(Part::Last, Some(payload), None),
@@ -160,14 +190,8 @@ impl HookFrame {
         }
     }
 
-    pub(crate) fn from_reply(
-        method: std::sync::Arc<str>,
-        id: Option<Id>,
-        format: Format,
-        ext: Option<Ext>,
-        frame: ReplyFrame,
-    ) -> Self {
-        let new = Self::new(method, id, format, ext);
+    pub(crate) fn from_reply(call: Arc<Call>, id: Option<Id>, format: Format, ext: Option<Ext>, frame: ReplyFrame) -> Self {
+        let new = Self::new(call, id, format, ext);
         match frame {
             ReplyFrame::Item(payload) => new.of(Part::Item, Some(payload), None),
             ReplyFrame::Last(payload) => new.of(Part::Last, Some(payload), None),

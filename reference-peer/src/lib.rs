@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod call;
 mod callback;
 mod channel;
 mod driver;
@@ -33,8 +34,10 @@ mod request;
 mod rpc;
 mod transport;
 
+pub use call::{Call, ConnectionId, Direction};
 pub use callback::Callback;
 pub use channel::{Channel, Sender};
+pub use duplex_proto::connection::CallEnd;
 pub use duplex_proto::{Code, Codec, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError};
 pub use error::{BoxError, Error, RegisterError};
 pub use handler::Handler;

@@ -1,21 +1,24 @@
 //! One connection as its tasks share it: the core behind a lock, and who waits for what.
 //!
-//! The lock is held for table work only: never while a hook or handler runs, never across an await.
+//! The lock is held for table work only: never while a hook or handler runs, never across an await. How frames pass the hooks
+//! stands in `link/hooks.rs`.
+
+mod hooks;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use duplex_proto::connection::{ArgFrame, Failure, Read, Reply, ReplyFrame, SendError, ServeKey};
-use duplex_proto::{Code, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
+use duplex_proto::connection::{Read, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::{Code, Connection, Deframer, Event, Format, Id, Raw, RemoteError};
 use tokio::sync::{Notify, watch};
 
+use crate::call::{Call, ConnectionId};
 use crate::callback::CALLBACK_PREFIX;
 use crate::channel;
-use crate::error::Error;
 use crate::handler::Handler;
-use crate::hook::{Hook, HookFrame, Verdict};
+use crate::hook::Hook;
 use crate::rpc::Rpc;
 
 /// How far a connection is.
@@ -40,6 +43,7 @@ pub(crate) struct Link {
     /// Senders that waited for room may look again.
     room: Notify,
     format: OnceLock<Format>,
+    id: ConnectionId,
 }
 
 struct State {
@@ -48,12 +52,16 @@ struct State {
     args_readers: HashMap<ServeKey, Waker>,
     reply_readers: HashMap<Id, Waker>,
     callbacks: HashMap<Arc<str>, Arc<dyn Handler>>,
+    /// What hooks know of served calls, for as long as their handlers hold them.
+    served: HashMap<ServeKey, Arc<Call>>,
+    /// What hooks know of calls of ours, up to their end.
+    called: HashMap<Id, Arc<Call>>,
 }
 
 /// What is done once the lock is free.
 enum Deferred {
     Wake(Waker),
-    Start(ServeKey, Arc<dyn Handler>),
+    Start(ServeKey, Arc<dyn Handler>, Option<Arc<Call>>),
     Missing(ServeKey),
 }
 
@@ -65,6 +73,8 @@ impl Link {
             args_readers: HashMap::new(),
             reply_readers: HashMap::new(),
             callbacks: HashMap::new(),
+            served: HashMap::new(),
+            called: HashMap::new(),
         };
         Arc::new(Self {
             rpc,
@@ -73,6 +83,7 @@ impl Link {
             output: Notify::new(),
             room: Notify::new(),
             format: OnceLock::new(),
+            id: ConnectionId::next(),
         })
     }
 
@@ -90,6 +101,7 @@ impl Link {
     }
 
     fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let ended = self.take_ended(&mut state);
         let status = if state.core.is_greeting() {
             Status::Greeting
         } else if state.core.is_closing() {
@@ -103,7 +115,8 @@ impl Link {
             self.output.notify_one();
         }
         if status <= state.status {
-            return;
+            drop(state);
+            return self.tell(ended);
         }
         state.status = status;
         let mut wakers: Vec<Waker> = Vec::new();
@@ -114,11 +127,16 @@ impl Link {
         // r[close.forget]
         let callbacks = if status == Status::Closing { std::mem::take(&mut state.callbacks) } else { HashMap::new() };
         drop(state);
+        self.tell(ended);
         drop(callbacks);
         self.set_status(status);
         self.output.notify_one();
         self.room.notify_waiters();
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
     }
 
     // ---- status ----
@@ -213,11 +231,11 @@ impl Link {
         for action in deferred {
             match action {
                 Deferred::Wake(waker) => waker.wake(),
-                Deferred::Start(key, handler) => channel::serve(self, key, handler),
+                Deferred::Start(key, handler, call) => channel::serve(self, key, handler, call),
                 // r[error.method-missing] r[middleware.missing]
                 Deferred::Missing(key) => {
                     _ = self.reply(key, Reply::Error(RemoteError::of(Code::METHOD_NOT_FOUND)));
-                    self.with(|core| core.release(key));
+                    self.release(key);
                 }
             }
         }
@@ -237,7 +255,8 @@ impl Link {
                             self.rpc.method(method)
                         }
                     });
-                    deferred.push(handler.map_or(Deferred::Missing(key), |handler| Deferred::Start(key, handler)));
+                    let call = state.served.get(&key).cloned();
+                    deferred.push(handler.map_or(Deferred::Missing(key), |handler| Deferred::Start(key, handler, call)));
                 }
             }
             Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
@@ -281,7 +300,10 @@ impl Link {
         let mut state = self.lock();
         state.args_readers.remove(&key);
         state.core.release(key);
+        let ended = self.take_ended(&mut state);
+        state.served.remove(&key);
         self.settle(state);
+        self.tell(ended);
     }
 
     /// A caller lets go of its call.
@@ -309,119 +331,6 @@ impl Link {
 
     pub(crate) fn callbacks(&self) -> usize {
         self.lock().callbacks.len()
-    }
-
-    // ---- hooks ----
-
-    fn hooks(&self) -> &[Arc<dyn Hook>] {
-        &self.rpc.settings().hooks
-    }
-
-    /// Passes an inbound frame through the hooks; `None` when one of them ended the call.
-    fn pass_inbound(&self, event: Event) -> Option<Event> {
-        match event {
-            Event::Request { key, first, frame } => {
-                self.pass_inbound_request(key, first, frame).map(|frame| Event::Request { key, first, frame })
-            }
-            // r[call.bad-reply] What is no reply passes no hook.
-            Event::Reply { id, frame } if !matches!(frame, ReplyFrame::Bad(_)) => {
-                self.pass_inbound_reply(id, frame).map(|frame| Event::Reply { id, frame })
-            }
-            event => Some(event),
-        }
-    }
-
-    /// r[middleware.inbound]
-    fn pass_inbound_request(&self, key: ServeKey, first: bool, frame: ArgFrame) -> Option<ArgFrame> {
-        let (method, id, ext) = self.with(|core| {
-            let method = core.method(key).cloned();
-            (method, core.id(key), core.ext(key).cloned())
-        });
-        let mut frame = HookFrame::from_args(method?, id, self.format(), ext, frame);
-        for (index, hook) in self.hooks().iter().enumerate() {
-            let verdict = hook.inbound_request(&mut frame);
-            let reply = match verdict {
-                Ok(Verdict::Pass) => continue,
-                Ok(Verdict::Answer(result)) => Reply::Result(result),
-                // r[middleware.error]
-                Ok(Verdict::AnswerError(error)) => Reply::Error(error),
-                // r[middleware.fail] r[error.no-insides]
-                Err(_) => Reply::Error(RemoteError::of(Code::FAILED)),
-            };
-            self.with(|core| {
-                core.set_ext(key, frame.ext.take());
-                // r[middleware.answer.midstream]
-                core.fail_handler(key, Failure::Hook);
-            });
-            // r[middleware.answer] r[middleware.answer.reverse]
-            _ = self.reply_through(key, reply, &self.hooks()[..index]);
-            if first {
-                self.with(|core| core.release(key));
-            }
-            let reader = self.lock().args_readers.remove(&key);
-            reader.into_iter().for_each(Waker::wake);
-            return None;
-        }
-        // r[middleware.ext]
-        self.with(|core| core.set_ext(key, frame.ext.take()));
-        Some(frame.into_args())
-    }
-
-    /// r[middleware.inbound-reply]
-    fn pass_inbound_reply(&self, id: Id, frame: ReplyFrame) -> Option<ReplyFrame> {
-        let (method, ext) = self.with(|core| (core.called_method(id).cloned(), core.reply_ext(id).cloned()));
-        let mut frame = HookFrame::from_reply(method?, Some(id), self.format(), ext, frame);
-        for hook in self.hooks().iter().rev() {
-            match hook.inbound_reply(&mut frame) {
-                Ok(Verdict::Pass) => {}
-                Ok(verdict) => apply_verdict(&mut frame, verdict),
-                // r[middleware.fail.caller]
-                Err(_) => {
-                    self.with(|core| core.fail_call(id, Failure::Hook));
-                    self.wake_reply_reader(id);
-                    return None;
-                }
-            }
-        }
-        let ext = frame.ext.take();
-        let frame = frame.into_reply_frame();
-        self.with(|core| {
-            core.set_reply_ext(id, ext);
-            if frame.is_terminal() {
-                // A hook may have ended a stream that the provider goes on with: what still comes is late.
-                core.complete_call(id, frame);
-                None
-            } else {
-                Some(frame)
-            }
-        })
-        .or_else(|| {
-            self.wake_reply_reader(id);
-            None
-        })
-    }
-
-    pub(crate) fn wake_reply_reader(&self, id: Id) {
-        let reader = self.lock().reply_readers.remove(&id);
-        reader.into_iter().for_each(Waker::wake);
-    }
-
-    /// Passes a request frame of ours through the hooks. `Ok(Err(reply))`: a hook answered in the provider's place.
-    pub(crate) fn pass_outbound_request(&self, mut frame: HookFrame) -> Result<Result<HookFrame, ReplyFrame>, Error> {
-        // r[middleware.outbound]
-        for hook in self.hooks() {
-            match hook.outbound_request(&mut frame) {
-                Ok(Verdict::Pass) => {}
-                Ok(Verdict::Answer(result)) => return Ok(Err(ReplyFrame::Last(result))),
-                Ok(Verdict::AnswerError(error)) => return Ok(Err(ReplyFrame::Error(error))),
-                Err(_) => return Err(Error::Hook),
-            }
-        }
-        Ok(Ok(frame))
-    }
-
-    pub(crate) fn has_hooks(&self) -> bool {
-        !self.hooks().is_empty()
     }
 
     // ---- replies ----
@@ -458,35 +367,6 @@ impl Link {
         self.send_through(key, frame, hooks)
     }
 
-    /// r[middleware.reverse]
-    fn send_through(&self, key: ServeKey, frame: ReplyFrame, hooks: &[Arc<dyn Hook>]) -> Result<(), SendError> {
-        let (method, id, ext, is_open) =
-            self.with(|core| (core.method(key).cloned(), core.id(key), core.ext(key).cloned(), core.is_unanswered(key)));
-        let Some(method) = method else { return Err(SendError::Ended) };
-        // r[call.notification] There is no reply that hooks could see; after the terminal there is none either.
-        if !is_open {
-            return if id.is_none() { Ok(()) } else { Err(SendError::Ended) };
-        }
-        let channel_ext = ext.clone();
-        let mut frame = HookFrame::from_reply(method, id, self.format(), ext, frame);
-        for hook in hooks.iter().rev() {
-            match hook.outbound_reply(&mut frame) {
-                Ok(Verdict::Pass) => {}
-                Ok(verdict) => apply_verdict(&mut frame, verdict),
-                // r[middleware.fail.reply]
-                Err(_) => {
-                    let failed = Reply::Error(RemoteError::of(Code::FAILED));
-                    return self.with(|core| core.reply(key, &failed, channel_ext.as_ref()));
-                }
-            }
-        }
-        let ext: Option<Ext> = frame.ext.take();
-        match frame.into_reply() {
-            Ok(reply) => self.with(|core| core.reply(key, &self.in_format(reply), ext.as_ref())),
-            Err(item) => self.with(|core| core.send_item(key, &item, ext.as_ref())),
-        }
-    }
-
     /// A reply whose error data is in the connection's format; data that has no such form is left out.
     fn in_format(&self, reply: Reply) -> Reply {
         match reply {
@@ -498,20 +378,5 @@ impl Link {
     pub(crate) fn error_in_format(&self, mut error: RemoteError) -> RemoteError {
         error.data = error.data.and_then(|data| data.to_format(self.format()).ok());
         error
-    }
-}
-
-fn apply_verdict(frame: &mut HookFrame, verdict: Verdict) {
-    match verdict {
-        Verdict::Pass => {}
-        Verdict::Answer(result) => {
-            frame.payload = result;
-            frame.error = None;
-            frame.part = crate::hook::Part::Last;
-        }
-        Verdict::AnswerError(error) => {
-            frame.error = Some(error);
-            frame.part = crate::hook::Part::Error;
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! What peers share: methods, hooks, codecs, limits. One `Rpc` serves any number of connections.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -74,23 +75,28 @@ impl Rpc {
         self
     }
 
-    /// Registers a method, in place of an earlier one of that name. Calls that run already are not touched.
+    /// Registers a method.
     ///
     /// # Errors
-    /// When the name starts with `_callback.`. r[callback.reserved]
+    /// When the name is taken, or starts with `_callback.`. r[callback.reserved]
     pub fn register(&self, name: &str, handler: impl Handler) -> Result<(), RegisterError> {
         if name.starts_with(CALLBACK_PREFIX) {
-            return Err(RegisterError(name.to_owned()));
+            return Err(RegisterError::Reserved(name.to_owned()));
         }
         let mut methods = self.shared.methods.write().unwrap_or_else(PoisonError::into_inner);
-        methods.insert(name.to_owned(), Arc::new(handler));
-        Ok(())
+        match methods.entry(name.to_owned()) {
+            Entry::Occupied(taken) => Err(RegisterError::Taken(taken.key().clone())),
+            Entry::Vacant(free) => {
+                free.insert(Arc::new(handler));
+                Ok(())
+            }
+        }
     }
 
     /// Registers a function of one value that returns one value.
     ///
     /// # Errors
-    /// When the name starts with `_callback.`.
+    /// As [`Rpc::register`].
     pub fn register_fn<A, R, E, F, Fut>(&self, name: &str, function: F) -> Result<(), RegisterError>
     where
         A: DeserializeOwned + Send + 'static,

@@ -181,7 +181,7 @@ async fn due_replies_are_written_before_an_undecodable_frame_closes() {
     let peer = server().accept(Transport::new(here, Framing::Newline)).await.expect("a greeting");
     let mut all = String::new();
     there.read_to_string(&mut all).await.expect("text");
-    assert_eq!(all, "+OK\n{\"type\":\"rep\",\"id\":1,\"payload\":3}\n");
+    assert_eq!(all, "+OK\n{\"type\":\"rep\",\"id\":1,\"payload\":3,\"more\":false}\n");
     peer.closed().await;
 }
 

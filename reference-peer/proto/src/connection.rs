@@ -9,6 +9,7 @@
 //!     connection.handle_frame(next frame)                     // or handle_end, handle_oversized, handle_*_timeout
 //!     while let Some(event) = connection.poll_event() { … }   // run hooks, then deliver_request / reply / deliver_reply
 //!     while let Some(bytes) = connection.poll_transmit() { write(bytes); connection.handle_written(bytes.len()) }
+//!     for ended in connection.poll_ended() { … }              // tell those that saw the call begin
 //!     if connection.is_over() { end the writing side }
 //! }
 //! ```
@@ -133,6 +134,40 @@ impl ReplyFrame {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Item(_))
+    }
+}
+
+/// A call that has ended, or a notification that its handler let go. Those that saw its first frame are to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// One that this peer served: its terminal reply is decided.
+    Served(ServeKey, CallEnd),
+    /// One that this peer made: its terminal reply was delivered, or none will be.
+    Called(Id, CallEnd),
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CallEnd {
+    /// With a result, the end of a stream, or, for a notification, with its handler.
+    Result,
+    /// With an error reply of this code.
+    Error(Code),
+    /// Without a reply that counts, by the caller's own doing: it gave up, a hook failed, the reply was none.
+    Local,
+    /// With the connection.
+    Closed,
+}
+
+impl CallEnd {
+    /// What a terminal reply ends a call with.
+    #[must_use]
+    pub fn of(reply: &Reply) -> Self {
+        match reply {
+            Reply::Result(_) | Reply::End => Self::Result,
+            Reply::Error(error) => Self::Error(error.code),
+        }
     }
 }
 
@@ -398,7 +433,7 @@ impl Connection {
             if is_incomplete {
                 self.fail_args(key, Failure::Closed);
                 self.provider.end_args(key);
-                self.provider.end_reply(key);
+                self.provider.end_reply(key, CallEnd::Closed);
             }
         }
         self.events.push_back(Event::InputEnded);
@@ -435,6 +470,13 @@ impl Connection {
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Calls that have ended since this was asked last, in order, each once. r[middleware.end-once]
+    pub fn poll_ended(&mut self) -> Vec<Ended> {
+        let mut ended = self.provider.take_ended();
+        ended.append(&mut self.caller.take_ended());
+        ended
     }
 
     /// Everything that is to be written now, whole frames only. r[framing.atomic]
@@ -497,7 +539,7 @@ impl Connection {
         for key in self.provider.keys() {
             self.fail_args(key, Failure::Closed);
             self.provider.end_args(key);
-            self.provider.end_reply(key);
+            self.provider.end_reply(key, CallEnd::Closed);
         }
         self.events.push_back(Event::Closing(reason));
     }
@@ -506,6 +548,7 @@ impl Connection {
         for id in self.caller.ids() {
             if self.caller.end_reply(id) {
                 self.fail_reply(id, Failure::Closed);
+                self.caller.tell(id, CallEnd::Closed);
             }
             if let Some(call) = self.caller.get_mut(id) {
                 call.args_open = false;

@@ -2,6 +2,8 @@
 //!
 //! A payload that is only passed on is never parsed beyond the check that its frame was one well-formed message.
 
+mod finite;
+
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -54,10 +56,17 @@ impl Raw {
     /// Encodes a value.
     ///
     /// # Errors
-    /// When the value has no encoding in the format, such as a JSON map whose keys are no strings.
+    /// When the value has no encoding in the format, such as a JSON map whose keys are no strings, or NaN in JSON.
     pub fn encode<T: Serialize + ?Sized>(format: Format, value: &T) -> Result<Self, EncodeError> {
         let bytes = match format {
-            Format::Json => serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string()))?,
+            Format::Json => {
+                let bytes = serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string()))?;
+                // r[error.unsendable]
+                if bytes.windows(4).any(|text| text == b"null") && finite::has_non_finite(value) {
+                    return Err(EncodeError("JSON has no NaN and no infinity".to_owned()));
+                }
+                bytes
+            }
             Format::MessagePack => {
                 let mut bytes = Vec::new();
                 // A type that looks different for people, such as a UUID, looks the same in every codec.

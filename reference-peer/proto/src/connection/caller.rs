@@ -8,6 +8,7 @@ use std::sync::Arc;
 use duplex_spec::Id;
 
 use super::inbox::Inbox;
+use super::{CallEnd, Ended};
 use crate::ext::Ext;
 
 /// One call, from its first frame until its user lets go.
@@ -18,6 +19,8 @@ pub(crate) struct Calling {
     pub(crate) args_open: bool,
     /// Whether a reply is still awaited on the wire.
     pub(crate) reply_open: bool,
+    /// Whether the end of the call was put among those that hooks are told.
+    is_told: bool,
     /// Whether items came before the terminal reply.
     pub(crate) streamed: bool,
     /// Results and how they ended, as the user reads them.
@@ -32,6 +35,8 @@ pub(crate) struct Caller {
     last: u64,
     /// How many await a reply.
     pending: usize,
+    /// Calls that have ended for their user, in order.
+    ended: Vec<Ended>,
 }
 
 impl Caller {
@@ -43,7 +48,15 @@ impl Caller {
         self.pending += 1;
         self.calls.insert(
             id,
-            Calling { method, args_open, reply_open: true, streamed: false, inbox: Inbox::default(), reply_ext: None },
+            Calling {
+                method,
+                args_open,
+                reply_open: true,
+                is_told: false,
+                streamed: false,
+                inbox: Inbox::default(),
+                reply_ext: None,
+            },
         );
         Some(id)
     }
@@ -69,7 +82,22 @@ impl Caller {
         true
     }
 
+    /// The call has ended for its user: its terminal reply has passed the hooks, or will never come.
+    pub(crate) fn tell(&mut self, id: Id, end: CallEnd) {
+        if let Some(call) = self.calls.get_mut(&id)
+            && !std::mem::replace(&mut call.is_told, true)
+        {
+            self.ended.push(Ended::Called(id, end));
+        }
+    }
+
+    /// What has ended since this was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
     pub(crate) fn remove(&mut self, id: Id) -> Option<Calling> {
+        self.tell(id, CallEnd::Local);
         self.end_reply(id);
         self.calls.remove(&id)
     }

@@ -6,7 +6,7 @@ use duplex_spec::{Code, Id};
 
 use super::inbox::Read;
 use super::provider::ServeKey;
-use super::{ArgFrame, Connection, EndReason, Failure, ReplyFrame};
+use super::{ArgFrame, CallEnd, Connection, EndReason, Failure, ReplyFrame};
 use crate::codec::{Body, Outgoing};
 use crate::error::RemoteError;
 use crate::ext::Ext;
@@ -124,7 +124,7 @@ impl Connection {
         serving.inbox.end(Err(Failure::Overflow));
         serving.args_open = !is_complete;
         let (id, ext) = (serving.id.filter(|_| serving.reply_open), serving.ext.clone());
-        self.provider.end_reply(key);
+        self.provider.end_reply(key, CallEnd::Error(Code::OVERFLOW));
         if let Some(id) = id {
             self.put_error(id, Code::OVERFLOW, ext.as_ref());
         }
@@ -175,18 +175,17 @@ impl Connection {
     /// [`SendError::Ended`] after an earlier terminal reply. [`SendError::TooLarge`]: -32603 was sent instead.
     pub fn reply(&mut self, key: ServeKey, reply: &Reply, ext: Option<&Ext>) -> Result<(), SendError> {
         let Some(id) = self.replying(key)? else { return Ok(()) };
-        let streamed = self.has_streamed(key);
         let body = match reply {
             Reply::Result(payload) => Body::Result(payload),
             Reply::End => Body::ResultEnd,
             Reply::Error(error) => Body::Error(error),
         };
-        // r[message.more.false] Spelled out where a stream ends.
-        let more = (streamed || matches!(reply, Reply::End)).then_some(false);
+        // r[message.more.false]
+        let more = (!matches!(reply, Reply::Error(_))).then_some(false);
         match self.put_message(&Outgoing { id: Some(id), body, more, ext }) {
             // r[call.reply] r[call.reply.nothing-after]
             Ok(()) => {
-                self.provider.end_reply(key);
+                self.provider.end_reply(key, CallEnd::of(reply));
                 self.check_draining();
                 self.finish_half_closed();
                 Ok(())
@@ -200,7 +199,7 @@ impl Connection {
 
     /// Ends a served call without a reply: its handler gave up because the connection ended.
     pub fn abandon(&mut self, key: ServeKey) {
-        self.provider.end_reply(key);
+        self.provider.end_reply(key, CallEnd::Closed);
         self.finish_half_closed();
     }
 
@@ -236,7 +235,7 @@ impl Connection {
     fn end_unsendable(&mut self, key: ServeKey, id: Id, ext: Option<&Ext>) {
         let ext = ext.filter(|ext| ext.raw().bytes().len() <= self.limits.ext);
         self.put_error(id, Code::FAILED, ext);
-        self.provider.end_reply(key);
+        self.provider.end_reply(key, CallEnd::Error(Code::FAILED));
         self.check_draining();
         self.finish_half_closed();
     }
@@ -300,18 +299,26 @@ impl Connection {
         }
     }
 
-    /// Aborts the arguments of a call. Its reply is still awaited. r[stream.abort.send]
+    /// Aborts the arguments of a call, with this ext. Its reply is still awaited. r[stream.abort.send]
     ///
     /// # Errors
     /// When the arguments have ended.
-    pub fn abort(&mut self, id: Id, error: &RemoteError) -> Result<(), SendError> {
+    pub fn abort(&mut self, id: Id, error: &RemoteError, ext: Option<&Ext>) -> Result<(), SendError> {
         let Some(call) = self.caller.get_mut(id) else { return Err(SendError::Closed) };
         if !std::mem::replace(&mut call.args_open, false) {
             return Err(SendError::Ended);
         }
         let method = Arc::clone(&call.method);
         let body = Body::RequestAbort(&method, error);
-        self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext: None })
+        match self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext }) {
+            // The end of the arguments matters more than what is said about it.
+            Err(SendError::TooLarge) => {
+                let error = RemoteError::of(Code::ABORTED);
+                let body = Body::RequestAbort(&method, &error);
+                self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext: None })
+            }
+            sent => sent,
+        }
     }
 
     /// The ext of the newest reply to a call.
@@ -343,6 +350,11 @@ impl Connection {
     pub fn deliver_reply(&mut self, id: Id, frame: ReplyFrame) -> Delivery {
         let (items, total) = (self.limits.buffered_items, self.limits.buffered_bytes);
         let buffered = self.buffered_bytes;
+        let told = match &frame {
+            ReplyFrame::Error(error) => CallEnd::Error(error.code),
+            ReplyFrame::Bad(_) => CallEnd::Local,
+            _ => CallEnd::Result,
+        };
         let Some(call) = self.caller.get_mut(id) else { return Delivery::Ignored };
         let (item, end) = match frame {
             ReplyFrame::Item(item) => (Some(item), None),
@@ -362,6 +374,7 @@ impl Connection {
         }
         if let Some(end) = end {
             call.inbox.end(end);
+            self.caller.tell(id, told);
         }
         Delivery::Delivered
     }
@@ -369,6 +382,7 @@ impl Connection {
     /// Fails a call locally, as when a hook failed. The other peer hears of it only if arguments were open.
     pub fn fail_call(&mut self, id: Id, failure: Failure) {
         self.fail_reply(id, failure);
+        self.caller.tell(id, CallEnd::Local);
         self.caller.end_reply(id);
         self.end_args_early(id, true);
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use duplex_spec::{Code, Id};
 
 use super::provider::{IdState, ServeKey};
-use super::{ArgFrame, Connection, EndReason, Event, Failure, ReplyFrame};
+use super::{ArgFrame, CallEnd, Connection, EndReason, Event, Failure, ReplyFrame};
 use crate::codec::{Body, ErrorMember, IdMember, Kind, Message, More, Outgoing};
 use crate::error::RemoteError;
 use crate::value::{Format, Raw};
@@ -138,7 +138,7 @@ impl Connection {
         if more == More::No {
             self.provider.end_args(key);
         }
-        self.provider.end_reply(key);
+        self.provider.end_reply(key, CallEnd::Error(Code::INVALID_REQUEST));
         self.put_error(id, Code::INVALID_REQUEST, None);
         self.check_draining();
         self.events.push_back(Event::ArgsFailed { key });
@@ -205,10 +205,10 @@ impl Connection {
 }
 
 fn first_frame(message: &Message) -> ArgFrame {
-    // `error` ends nothing here, but beside it an `end` is misplaced. r[stream.abort.first] r[message.end.misplaced]
+    // `error` means nothing here, beside an `end` either. r[stream.abort.first]
     if message.more == More::Yes {
         ArgFrame::Item(message.payload.clone())
-    } else if message.is_itemless_end() {
+    } else if message.end && message.payload.is_null() {
         ArgFrame::End
     } else {
         ArgFrame::Last(message.payload.clone())

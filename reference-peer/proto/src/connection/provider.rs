@@ -9,6 +9,7 @@ use std::sync::Arc;
 use duplex_spec::Id;
 
 use super::inbox::{Failure, Inbox};
+use super::{CallEnd, Ended};
 use crate::ext::Ext;
 
 /// Names one served call or notification, for as long as its handler holds it. Never used twice on a connection.
@@ -46,6 +47,8 @@ pub(crate) struct Provider {
     draining: usize,
     notifications: usize,
     last: u64,
+    /// Calls that have ended, and notifications that were let go, in order.
+    ended: Vec<Ended>,
 }
 
 impl Provider {
@@ -100,10 +103,11 @@ impl Provider {
     }
 
     /// The terminal reply is decided: the id is free, or drains while the arguments are open. r[stream.early]
-    pub(crate) fn end_reply(&mut self, key: ServeKey) {
+    pub(crate) fn end_reply(&mut self, key: ServeKey, end: CallEnd) {
         let Some(serving) = self.serving.get_mut(&key) else { return };
         let Some(id) = serving.id.filter(|_| serving.reply_open) else { return };
         serving.reply_open = false;
+        self.ended.push(Ended::Served(key, end));
         let args_open = std::mem::replace(&mut serving.args_open, false);
         if args_open {
             serving.inbox.end(Err(Failure::Closed));
@@ -129,12 +133,18 @@ impl Provider {
 
     /// The handler lets go. What it left unanswered must have been answered before.
     pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Serving> {
-        self.end_reply(key);
+        self.end_reply(key, CallEnd::Closed);
         let serving = self.serving.remove(&key)?;
         if serving.id.is_none() {
             self.notifications -= 1;
+            self.ended.push(Ended::Served(key, CallEnd::Result));
         }
         Some(serving)
+    }
+
+    /// What has ended since this was asked last.
+    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
     }
 
     pub(crate) fn keys(&self) -> Vec<ServeKey> {

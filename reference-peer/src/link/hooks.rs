@@ -1,0 +1,258 @@
+//! How frames pass the hooks, and how hooks are told that a call has ended.
+
+use std::sync::Arc;
+use std::task::Waker;
+
+use duplex_proto::connection::{ArgFrame, CallEnd, Ended, Failure, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::{Code, Event, Ext, Id, Raw, RemoteError};
+
+use super::{Link, State};
+use crate::call::{Call, Direction};
+use crate::error::Error;
+use crate::hook::{Hook, HookFrame, Part, Verdict};
+
+impl Link {
+    pub(super) fn hooks(&self) -> &[Arc<dyn Hook>] {
+        &self.rpc.settings().hooks
+    }
+
+    /// Passes an inbound frame through the hooks; `None` when one of them ended the call.
+    pub(super) fn pass_inbound(&self, event: Event) -> Option<Event> {
+        match event {
+            Event::Request { key, first, frame } => {
+                self.pass_inbound_request(key, first, frame).map(|frame| Event::Request { key, first, frame })
+            }
+            // r[call.bad-reply] What is no reply passes no hook.
+            Event::Reply { id, frame } if !matches!(frame, ReplyFrame::Bad(_)) => {
+                self.pass_inbound_reply(id, frame).map(|frame| Event::Reply { id, frame })
+            }
+            event => Some(event),
+        }
+    }
+
+    /// r[middleware.inbound]
+    fn pass_inbound_request(&self, key: ServeKey, first: bool, frame: ArgFrame) -> Option<ArgFrame> {
+        let (method, id, ext) = self.with(|core| {
+            let method = core.method(key).cloned();
+            (method, core.id(key), core.ext(key).cloned())
+        });
+        let method = method?;
+        let call = if first { self.begin(key, &method) } else { self.call_served(key) };
+        let Some(call) = call else {
+            self.release(key);
+            return None;
+        };
+        let mut frame = HookFrame::from_args(Arc::clone(&call), first, id, self.format(), ext, frame);
+        for (index, hook) in self.hooks().iter().enumerate() {
+            if first {
+                call.see(index + 1);
+            }
+            let verdict = hook.inbound_request(&mut frame);
+            let reply = match verdict {
+                Ok(Verdict::Pass) => continue,
+                Ok(Verdict::Answer(result)) => Reply::Result(result),
+                // r[middleware.error]
+                Ok(Verdict::AnswerError(error)) => Reply::Error(error),
+                // r[middleware.fail] r[error.no-insides]
+                Err(_) => Reply::Error(RemoteError::of(Code::FAILED)),
+            };
+            self.with(|core| {
+                core.set_ext(key, frame.ext.take());
+                // r[middleware.answer.midstream]
+                core.fail_handler(key, Failure::Hook);
+            });
+            // r[middleware.answer] r[middleware.answer.reverse]
+            _ = self.reply_through(key, reply, &self.hooks()[..index]);
+            if first {
+                self.release(key);
+            }
+            let reader = self.lock().args_readers.remove(&key);
+            reader.into_iter().for_each(Waker::wake);
+            return None;
+        }
+        // r[middleware.ext]
+        self.with(|core| core.set_ext(key, frame.ext.take()));
+        Some(frame.into_args())
+    }
+
+    /// r[middleware.inbound-reply]
+    fn pass_inbound_reply(&self, id: Id, frame: ReplyFrame) -> Option<ReplyFrame> {
+        let (method, ext) = self.with(|core| (core.called_method(id).cloned(), core.reply_ext(id).cloned()));
+        let method = method?;
+        let call = self.call_made(id).unwrap_or_else(|| Call::new(self.id, Direction::Outbound, method));
+        let mut frame = HookFrame::from_reply(call, Some(id), self.format(), ext, frame);
+        for hook in self.hooks().iter().rev() {
+            match hook.inbound_reply(&mut frame) {
+                Ok(Verdict::Pass) => {}
+                Ok(verdict) => apply_verdict(&mut frame, verdict),
+                // r[middleware.fail.caller]
+                Err(_) => {
+                    self.with(|core| core.fail_call(id, Failure::Hook));
+                    self.wake_reply_reader(id);
+                    return None;
+                }
+            }
+        }
+        let ext = frame.ext.take();
+        let frame = frame.into_reply_frame();
+        self.with(|core| {
+            core.set_reply_ext(id, ext);
+            if frame.is_terminal() {
+                // A hook may have ended a stream that the provider goes on with: what still comes is late.
+                core.complete_call(id, frame);
+                None
+            } else {
+                Some(frame)
+            }
+        })
+        .or_else(|| {
+            self.wake_reply_reader(id);
+            None
+        })
+    }
+
+    pub(crate) fn wake_reply_reader(&self, id: Id) {
+        let reader = self.lock().reply_readers.remove(&id);
+        reader.into_iter().for_each(Waker::wake);
+    }
+
+    /// Passes a request frame of ours through the hooks. `Ok(Err(reply))`: a hook answered in the provider's place.
+    pub(crate) fn pass_outbound_request(&self, mut frame: HookFrame) -> Result<Result<HookFrame, ReplyFrame>, Error> {
+        // r[middleware.outbound]
+        for (index, hook) in self.hooks().iter().enumerate() {
+            if frame.is_first() {
+                frame.call.see(index + 1);
+            }
+            match hook.outbound_request(&mut frame) {
+                Ok(Verdict::Pass) => {}
+                Ok(Verdict::Answer(result)) => return Ok(Err(ReplyFrame::Last(result))),
+                Ok(Verdict::AnswerError(error)) => return Ok(Err(ReplyFrame::Error(error))),
+                Err(_) => return Err(Error::Hook),
+            }
+        }
+        Ok(Ok(frame))
+    }
+
+    pub(crate) fn has_hooks(&self) -> bool {
+        !self.hooks().is_empty()
+    }
+
+    /// r[middleware.reverse]
+    pub(super) fn send_through(&self, key: ServeKey, frame: ReplyFrame, hooks: &[Arc<dyn Hook>]) -> Result<(), SendError> {
+        let (method, id, ext, is_open) =
+            self.with(|core| (core.method(key).cloned(), core.id(key), core.ext(key).cloned(), core.is_unanswered(key)));
+        let Some(method) = method else { return Err(SendError::Ended) };
+        // r[call.notification] There is no reply that hooks could see; after the terminal there is none either.
+        if !is_open {
+            return if id.is_none() { Ok(()) } else { Err(SendError::Ended) };
+        }
+        let channel_ext = ext.clone();
+        let call = self.call_served(key).unwrap_or_else(|| Call::new(self.id, Direction::Inbound, method));
+        let mut frame = HookFrame::from_reply(call, id, self.format(), ext, frame);
+        for hook in hooks.iter().rev() {
+            match hook.outbound_reply(&mut frame) {
+                Ok(Verdict::Pass) => {}
+                Ok(verdict) => apply_verdict(&mut frame, verdict),
+                // r[middleware.fail.reply]
+                Err(_) => {
+                    let failed = Reply::Error(RemoteError::of(Code::FAILED));
+                    return self.with(|core| core.reply(key, &failed, channel_ext.as_ref()));
+                }
+            }
+        }
+        let ext: Option<Ext> = frame.ext.take();
+        match frame.into_reply() {
+            Ok(reply) => self.with(|core| core.reply(key, &self.in_format(reply), ext.as_ref())),
+            Err(item) => self.with(|core| core.send_item(key, &item, ext.as_ref())),
+        }
+    }
+
+    // ---- the end of a call ----
+
+    /// A call of the other peer begins for the hooks. `None` when the connection closed meanwhile.
+    fn begin(&self, key: ServeKey, method: &Arc<str>) -> Option<Arc<Call>> {
+        let call = Call::new(self.id, Direction::Inbound, Arc::clone(method));
+        let mut state = self.lock();
+        // Its end would have been told before it began.
+        if state.core.is_closing() {
+            return None;
+        }
+        state.served.insert(key, Arc::clone(&call));
+        Some(call)
+    }
+
+    /// A call of ours that hooks have seen is on its way: its end will be told.
+    pub(crate) fn open_call(
+        &self,
+        call: &Arc<Call>,
+        payload: Option<&Raw>,
+        more: bool,
+        ext: Option<&Ext>,
+    ) -> Result<Id, SendError> {
+        let mut state = self.lock();
+        let opened = state.core.call(call.shared_method(), payload, more, ext);
+        if let Ok(id) = opened
+            && call.seen() > 0
+        {
+            state.called.insert(id, Arc::clone(call));
+        }
+        self.settle(state);
+        opened
+    }
+
+    fn call_served(&self, key: ServeKey) -> Option<Arc<Call>> {
+        self.lock().served.get(&key).cloned()
+    }
+
+    fn call_made(&self, id: Id) -> Option<Arc<Call>> {
+        self.lock().called.get(&id).cloned()
+    }
+
+    /// Those calls that have ended and that hooks are to be told of.
+    pub(super) fn take_ended(&self, state: &mut State) -> Vec<(Arc<Call>, CallEnd)> {
+        let ended = state.core.poll_ended();
+        let told = ended.into_iter().filter_map(|ended| match ended {
+            Ended::Served(key, end) => Some((Arc::clone(state.served.get(&key)?), end)),
+            Ended::Called(id, end) => Some((state.called.remove(&id)?, end)),
+        });
+        told.collect()
+    }
+
+    pub(super) fn tell(&self, ended: Vec<(Arc<Call>, CallEnd)>) {
+        for (call, end) in ended {
+            self.tell_end(&call, end);
+        }
+    }
+
+    /// Tells every hook that saw the first frame, the last one first. r[middleware.end-once]
+    pub(crate) fn tell_end(&self, call: &Call, end: CallEnd) {
+        if !call.is_untold() {
+            return;
+        }
+        for hook in self.hooks().iter().take(call.seen()).rev() {
+            hook.ended(call, end);
+        }
+    }
+
+    /// Tells every hook that the connection is over: no frame of it will pass any more.
+    pub(crate) fn tell_disconnected(&self) {
+        for hook in self.hooks().iter().rev() {
+            hook.disconnected(self.id);
+        }
+    }
+}
+
+fn apply_verdict(frame: &mut HookFrame, verdict: Verdict) {
+    match verdict {
+        Verdict::Pass => {}
+        Verdict::Answer(result) => {
+            frame.payload = result;
+            frame.error = None;
+            frame.part = Part::Last;
+        }
+        Verdict::AnswerError(error) => {
+            frame.error = Some(error);
+            frame.part = Part::Error;
+        }
+    }
+}

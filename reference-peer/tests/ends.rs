@@ -1,0 +1,207 @@
+//! Hooks are told the end of every call whose first frame they saw, once: `middleware.end-once`, path by path.
+
+use std::sync::{Arc, Mutex};
+
+use duplex_peer::{
+    BoxError, Call, CallEnd, Channel, Code, ConnectionId, Direction, Error, Framing, Hook, HookFrame, Peer, RemoteError, Rpc,
+    Transport, Verdict,
+};
+use tokio::sync::mpsc;
+
+/// Tells of every first frame and every end; obeys the method's name.
+#[derive(Clone)]
+struct Watch {
+    name: &'static str,
+    told: mpsc::UnboundedSender<String>,
+    open: Arc<Mutex<Vec<String>>>,
+}
+
+impl Watch {
+    fn new(name: &'static str) -> (Self, mpsc::UnboundedReceiver<String>) {
+        let (told, hears) = mpsc::unbounded_channel();
+        (Self { name, told, open: Arc::default() }, hears)
+    }
+
+    fn begin(&self, frame: &HookFrame) -> Result<Verdict, BoxError> {
+        if frame.is_first() {
+            self.open.lock().expect("no panic").push(frame.method().to_owned());
+        }
+        match (self.name, frame.method()) {
+            ("first", "answered") => Ok(Verdict::Answer(frame.encode(&1)?)),
+            ("first", "failed") => Err("s3cret".into()),
+            _ => Ok(Verdict::Pass),
+        }
+    }
+}
+
+impl Hook for Watch {
+    fn outbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.begin(frame)
+    }
+
+    fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.begin(frame)
+    }
+
+    fn ended(&self, call: &Call, end: CallEnd) {
+        let mut open = self.open.lock().expect("no panic");
+        let at = open.iter().position(|method| method == call.method()).expect("an end belongs to a first frame");
+        open.remove(at);
+        _ = self.told.send(format!("{} {} {end:?}", self.name, call.method()));
+    }
+
+    fn disconnected(&self, _: ConnectionId) {
+        assert!(self.open.lock().expect("no panic").is_empty(), "every call ends before its connection");
+        _ = self.told.send(format!("{} disconnected", self.name));
+    }
+}
+
+fn methods(rpc: &Rpc) {
+    rpc.register_fn("echo", |text: String| async move { Ok::<_, BoxError>(text) }).expect("a free name");
+    rpc.register_fn("refuses", |(): ()| async move { Err::<(), _>(RemoteError::new(7, "no")) }).expect("a free name");
+    rpc.register_fn("infinite", |(): ()| async move { Ok::<_, BoxError>([1.0, f64::INFINITY]) }).expect("a free name");
+    rpc.register("never", |_channel: Channel| std::future::pending()).expect("a free name");
+    rpc.register("apply", |mut channel: Channel| async move {
+        let callback: String = channel.argument().await?;
+        let text: String = channel.call(&callback, "x").await?;
+        channel.send_last(&text).await?;
+        Ok(())
+    })
+    .expect("a free name");
+}
+
+async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    tokio::try_join!(initiator.handshake(here), acceptor.accept(there)).expect("two peers of one kind understand each other")
+}
+
+#[tokio::test]
+async fn a_provider_tells_ends_last_hook_first() {
+    let (first, mut hears) = Watch::new("first");
+    let second = Watch { name: "second", ..first.clone() };
+    let second = Watch { open: Arc::default(), ..second };
+    let rpc = Rpc::new().with_hook(first).with_hook(second);
+    methods(&rpc);
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    client.call::<_, String>("echo", "x").await.expect("an echo");
+    client.call::<_, ()>("refuses", &()).await.expect_err("a refusal");
+    client.call::<_, ()>("nope", &()).await.expect_err("a missing method");
+    client.call::<_, i64>("answered", &()).await.expect("a hook's answer");
+    client.call::<_, i64>("failed", &()).await.expect_err("a hook that fails");
+    client.notify("echo", "x").await.expect("an open connection");
+    // No number of JSON: the reply that would carry it is an error.
+    let unsendable = client.call::<_, ()>("infinite", &()).await;
+    assert!(matches!(unsendable, Err(Error::Remote(error)) if error.code == Code::FAILED));
+    let expected = [
+        "second echo Result",
+        "first echo Result",
+        "second refuses Error(Code(7))",
+        "first refuses Error(Code(7))",
+        "second nope Error(Code(-32601))",
+        "first nope Error(Code(-32601))",
+        "first answered Result",
+        "first failed Error(Code(-32603))",
+    ];
+    for line in expected {
+        assert_eq!(hears.recv().await.as_deref(), Some(line));
+    }
+    // A notification's handler and the next call run side by side.
+    let mut rest = Vec::new();
+    for _ in 0..4 {
+        rest.push(hears.recv().await.expect("an end"));
+    }
+    rest.sort();
+    let echo =
+        ["first echo Result", "first infinite Error(Code(-32603))", "second echo Result", "second infinite Error(Code(-32603))"];
+    assert_eq!(rest, echo);
+    client.close();
+    assert_eq!(hears.recv().await.as_deref(), Some("second disconnected"));
+    assert_eq!(hears.recv().await.as_deref(), Some("first disconnected"));
+}
+
+#[tokio::test]
+async fn a_caller_tells_ends_whoever_brings_them() {
+    let (watch, mut hears) = Watch::new("first");
+    let server = Rpc::new();
+    methods(&server);
+    let (client, served) = join(&Rpc::new().with_hook(watch), &server).await;
+    client.call::<_, String>("echo", "x").await.expect("an echo");
+    client.call::<_, ()>("refuses", &()).await.expect_err("a refusal");
+    client.call::<_, i64>("answered", &()).await.expect("a hook's answer");
+    client.call::<_, i64>("failed", &()).await.expect_err("a hook that fails");
+    client.notify("echo", "x").await.expect("an open connection");
+    client.call::<_, ()>("echo", &"x".repeat(2 << 20)).await.expect_err("too large");
+    // Given up by its user.
+    let never = client.open("never");
+    never.send_last(&()).await.expect("an open connection");
+    drop(never);
+    let mut cut = client.open("never");
+    cut.send_last(&()).await.expect("an open connection");
+    served.close();
+    assert!(matches!(cut.recv::<()>().await, Err(Error::Closed)));
+    let expected = [
+        "first echo Result",
+        "first refuses Error(Code(7))",
+        "first answered Result",
+        "first failed Local",
+        "first echo Result",
+        "first echo Local",
+        "first never Local",
+        "first never Closed",
+        "first disconnected",
+    ];
+    for line in expected {
+        assert_eq!(hears.recv().await.as_deref(), Some(line));
+    }
+}
+
+#[tokio::test]
+async fn nested_calls_end_inside_their_own() {
+    let (watch, mut hears) = Watch::new("first");
+    let server = Rpc::new().with_hook(watch);
+    methods(&server);
+    let (client, _served) = join(&Rpc::new(), &server).await;
+    let callback = client.callback_fn(|text: String| async move { Ok::<_, BoxError>(text) });
+    client.call::<_, String>("apply", &callback).await.expect("what the callback says");
+    assert_eq!(hears.recv().await, Some(format!("first {} Result", callback.name())));
+    assert_eq!(hears.recv().await.as_deref(), Some("first apply Result"));
+}
+
+/// Counts the frames of each call that it sees.
+struct Count(mpsc::UnboundedSender<(Direction, usize)>);
+
+impl Hook for Count {
+    fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        let seen = frame.call().value::<usize>().unwrap_or_default();
+        frame.call().insert(seen + 1);
+        Ok(Verdict::Pass)
+    }
+
+    fn ended(&self, call: &Call, _: CallEnd) {
+        _ = self.0.send((call.direction(), call.remove::<usize>().unwrap_or_default()));
+    }
+}
+
+#[tokio::test]
+async fn what_a_hook_keeps_with_a_call_is_there_at_its_end() {
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let rpc = Rpc::new().with_hook(Count(told));
+    rpc.register("sum", |mut channel: Channel| async move {
+        let mut sum = 0;
+        while let Some(number) = channel.recv::<i64>().await? {
+            sum += number;
+        }
+        channel.send_last(&sum).await?;
+        Ok(())
+    })
+    .expect("a free name");
+    assert!(rpc.register_fn("sum", |(): ()| async { Ok::<_, BoxError>(()) }).is_err(), "a name is taken once");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let mut channel = client.open("sum");
+    for number in 1..=3 {
+        channel.send(&number).await.expect("open");
+    }
+    channel.finish().await.expect("open");
+    assert_eq!(channel.recv::<i64>().await.expect("a sum"), Some(6));
+    assert_eq!(hears.recv().await, Some((Direction::Inbound, 4)));
+}
