@@ -14,8 +14,9 @@ use crate::hooks::TestHook;
 use crate::settings::Settings;
 use crate::state::State;
 
-/// How long a held call whose connection has ended may still get its token: the one that gives it may be on its way.
-const LAST_TOKEN: Duration = Duration::from_millis(100);
+/// How long a held call may still get its token after the end of the input: it can be answered, and who gives the token may
+/// be on another connection. On TCP nothing tells the end of one side from the end of both.
+const LAST_TOKEN: Duration = Duration::from_millis(300);
 
 /// The service, on a peer with both test hooks.
 pub(crate) fn rpc(settings: &Settings) -> Rpc {
@@ -222,13 +223,26 @@ async fn hold(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
     let is_held = tokio::select! {
         biased;
         () = &mut token => true,
-        () = channel.closed() => tokio::time::timeout(LAST_TOKEN, &mut token).await.is_ok(),
+        () = over(&channel) => false,
     };
     if is_held {
         return Ok(channel.send_last(&key).await?);
     }
     state.sink(&key, "closed".into());
     Err(Error::Closed.into())
+}
+
+/// Waits until nobody can be answered any more, or the time after the end of the input has passed. r[close.half]
+async fn over(channel: &Channel) {
+    let half_closed = async {
+        channel.closed().await;
+        tokio::time::sleep(LAST_TOKEN).await;
+    };
+    let peer = channel.peer();
+    tokio::select! {
+        () = half_closed => {}
+        () = peer.closed() => {}
+    }
 }
 
 async fn release(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
@@ -298,7 +312,11 @@ struct Named {
 
 async fn register_echo(rpc: Rpc, mut channel: Channel) -> Result<(), BoxError> {
     let Named { name } = argument(&mut channel).await?;
-    rpc.register(&name, echo).map_err(|_| unfit())?;
+    match rpc.register(&name, echo) {
+        // It echoes already, or it is a method of the service, which stays what it is.
+        Ok(()) | Err(RegisterError::Taken(_)) => {}
+        Err(_) => return Err(unfit()),
+    }
     Ok(channel.send_last(&()).await?)
 }
 
