@@ -17,6 +17,7 @@ from wire import FRAME_LIMIT, Undecodable
 GREETING_LIMIT, ANSWER_LIMIT, GREETING_TIME = 32, 1024, 10  # bytes, bytes, seconds
 EXT_LIMIT, OPEN_CALLS, DRAINING_IDS = 16 * 1024, 256, 4096  # bytes, calls, ids
 CLOSING_TIME = 1  # seconds that handlers which still run have to end
+WAITING_TIME = 0.3  # seconds of these for handlers that only another connection can end
 INVALID, MISSING, FAILED, TOO_MANY, OVERFLOW, GIVEN_UP = -32600, -32601, -32603, -32000, -32001, -32004
 
 
@@ -110,7 +111,7 @@ class Incoming:
     def __init__(self, connection, id, method, arguments_open):
         self.connection, self.id, self.method, self.key = connection, id, method, id or object()
         self.arguments_open, self.arguments = arguments_open, Inbox(connection)
-        self.ext, self.streamed, self.replied = None, False, False
+        self.ext, self.replied = None, False
 
     def receive(self):
         """The next argument. Raises EndOfItems, Aborted or Closed."""
@@ -145,7 +146,6 @@ class Incoming:
                     frame = Frame(self.method, ext=self.ext, error={"code": FAILED, "message": "the reply failed"})
                     data = self._encode(frame)
                 self.connection.outbox.put(data)
-                self.streamed = self.streamed or frame.more
                 if frame.more:
                     return
             elif members.get("more"):
@@ -164,7 +164,6 @@ class Incoming:
             message["error"] = frame.error
         else:
             message |= {"payload": None, "end": True} if frame.end else {"payload": frame.payload}
-        if frame.more or frame.end or self.streamed:
             message["more"] = frame.more  # [message.more.false]
         return self.connection.encode(message, frame.ext)
 
@@ -187,7 +186,7 @@ def run_reply_hook(hook, frame):
     try:
         hook(frame)
     except Answer as answer:
-        frame.payload, frame.end, frame.error = answer.value, False, None
+        frame.payload, frame.more, frame.end, frame.error = answer.value, False, False, None  # [middleware.answer.reply]
     except CallError as error:
         frame.error, frame.more, frame.end = error.body, False, False
 
@@ -472,7 +471,7 @@ class Connection:
     def _inbound(self, call, frame, message):
         """Passes a request frame through the hooks. None when one of them ended the call."""
         frame.ext = as_map(message.get("ext"))
-        frame.end = message.get("end") is True and not frame.more and frame.payload is None and message.get("error") is None
+        frame.end = message.get("end") is True and not frame.more and frame.payload is None and frame.error is None  # [stream.abort.first]
         passed = 0
         try:
             for hook in self.peer.hooks:  # [middleware.inbound]
@@ -536,6 +535,7 @@ class Connection:
                     call.arguments.close(Closed("the connection ended"))  # [close.args]
             # Those that can finish do so first: what was asked before the end may still be answered [close.half].
             self._let_handlers_end(lambda: self.handlers <= self.waiting)
+            self._let_handlers_end(lambda: not self.handlers, WAITING_TIME)
             self.ended = True
             self.changed.notify_all()
         self.peer.connections.discard(self)
@@ -549,5 +549,5 @@ class Connection:
         self.hang_up()
         self.over.set()
 
-    def _let_handlers_end(self, enough):
-        self.changed.wait_for(lambda: self.outbox.finished or enough(), CLOSING_TIME)
+    def _let_handlers_end(self, enough, seconds=CLOSING_TIME):
+        self.changed.wait_for(lambda: self.outbox.finished or enough(), seconds)

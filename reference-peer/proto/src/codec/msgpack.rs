@@ -1,6 +1,6 @@
 //! MessagePack. An iterative scanner finds where values end and rejects what is no message; values are sliced, not built.
 //!
-//! Strings inside payloads are not checked for UTF-8: a payload that is only passed on goes on as it came.
+//! Strings are checked for UTF-8 wherever they stand; otherwise a payload that is only passed on goes on as it came.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::{Code, Id};
@@ -206,7 +206,12 @@ fn skip(bytes: &[u8], mut at: usize, depth: usize) -> Result<usize, Undecodable>
         at += head.size;
         let children = match head.kind {
             HeadKind::Scalar(length) | HeadKind::String(length) => {
-                at = at.checked_add(length).filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
+                let end = at.checked_add(length).filter(|&end| end <= bytes.len()).ok_or_else(truncated)?;
+                // r[codec.msgpack.reject]
+                if matches!(head.kind, HeadKind::String(_)) && std::str::from_utf8(&bytes[at..end]).is_err() {
+                    return Err(Undecodable("a string is not valid UTF-8".into()));
+                }
+                at = end;
                 continue;
             }
             HeadKind::Array(items) => u64::from(items),

@@ -155,14 +155,14 @@ sub _reply ($self, %reply) {
     if (defined $self->{id}) {
         my $frame = { %reply, kind => 'reply', method => $self->{method}, ext => Duplex::Channel::copy($self->{ext}) };
         my $said = $self->{peer}->run_hooks('outbound_reply', $frame, $from);
-        if ($said) {
+        if ($said || $frame->{taken}) {
             # A hook that answers or fails here ends the call.
             $self->{reply_open} = 0;
             $terminal = 1;
-            delete $frame->@{qw(payload error more end)};
-            if ($said->{failed})                 { $frame->{error} = { code => -32603, message => 'internal error' } }
-            elsif (my $error = $said->{error})   { $frame->{error} = $error }
-            else                                 { $frame->{payload} = $said->{answer} }
+        }
+        if ($said) {
+            delete $frame->@{qw(payload more end)};
+            $frame->{error} = { code => -32603, message => 'internal error' };
         }
         my $message = { type => 'rep', id => $self->{id} };
         $message->{ext} = $frame->{ext} if defined $frame->{ext};
@@ -315,10 +315,9 @@ sub _received ($self, $reply, $size, $from = undef) {
     };
     if (my $said = $self->{peer}->run_hooks('inbound_reply', $frame, $from)) {
         $self->{reply_ext} = $frame->{ext} // $self->{reply_ext};
-        return $self->_fail('hook') if $said->{failed};
-        ($error, $more, $end) = ($said->{error}, 0, 0);
-        $frame->{payload} = $said->{answer};
+        return $self->_fail('hook');
     }
+    ($error, $more, $end) = ($frame->{error}, 0, 0) if $frame->{taken};
     $self->{reply_ext} = $frame->{ext} // $self->{reply_ext};
 
     if ($more) {

@@ -306,6 +306,8 @@ sub forget ($self, $call) {
 # Passes a frame through the hooks of a point: requests in list order, replies
 # in reverse, from below number $from on. Gives nothing if all of them let it
 # go on; otherwise who stopped it (at), and { answer }, { error } or { failed }.
+# What a hook says of a reply takes the reply's place in the frame, is seen by
+# the hooks that follow, and is terminal ({taken}).
 sub run_hooks ($self, $point, $frame, $from = undef) {
     my $hooks = $self->{hooks};
     my @order = 0 .. $#$hooks;
@@ -317,7 +319,11 @@ sub run_hooks ($self, $point, $frame, $from = undef) {
             Duplex::complain("a hook failed at $point: $@");
             return { failed => 1, at => $at };
         }
-        return { %$said, at => $at } if $said;
+        return { %$said, at => $at } if $said && $frame->{kind} eq 'request';
+        next if !$said;
+        delete $frame->@{qw(payload error more end)};
+        $frame->{taken} = 1;
+        if ($said->{error}) { $frame->{error} = $said->{error} } else { $frame->{payload} = $said->{answer} }
     }
     return;
 }
