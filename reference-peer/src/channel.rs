@@ -12,6 +12,7 @@ use duplex_proto::{Code, Ext, Format, Id, Raw, RemoteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use crate::call::{Call, Direction};
 use crate::callback::Callback;
@@ -19,6 +20,7 @@ use crate::error::{BoxError, Error};
 use crate::handler::{Handler, unary};
 use crate::hook::HookFrame;
 use crate::link::{Link, Status};
+use crate::middleware::{CallSpan, RunUntil};
 use crate::peer::Peer;
 use crate::request::Request;
 
@@ -74,12 +76,27 @@ pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>, 
     let served = Arc::new(Served { link: Arc::clone(link), key, call, has_returned: AtomicBool::new(false) });
     tokio::spawn(async move {
         let channel = Channel { sender: Sender { side: Side::Provider(Arc::clone(&served)) } };
-        let result = handler.serve(channel).await;
-        served.has_returned.store(true, Ordering::Relaxed);
-        if let Err(error) = result {
-            served.fail(error);
+        match run(handler.serve(channel), served.call.as_deref()).await {
+            Some(result) => {
+                served.has_returned.store(true, Ordering::Relaxed);
+                if let Err(error) = result {
+                    served.fail(error);
+                }
+            }
+            // r[deadline.running] Answered already means that it was in time.
+            None => _ = served.link.reply(served.key, Reply::Error(RemoteError::of(Code::DEADLINE_PASSED))),
         }
     });
+}
+
+/// Runs a handler inside the span of its call, up to its deadline. `None`: that came first.
+async fn run<F: Future>(handler: F, call: Option<&Call>) -> Option<F::Output> {
+    let span = call.and_then(Call::value::<CallSpan>).map_or_else(tracing::Span::none, |CallSpan(span)| span);
+    let handler = handler.instrument(span);
+    match call.and_then(Call::value::<RunUntil>) {
+        None => Some(handler.await),
+        Some(RunUntil(deadline)) => tokio::time::timeout_at(deadline, handler).await.ok(),
+    }
 }
 
 impl Channel {

@@ -29,6 +29,7 @@ mod error;
 mod handler;
 mod hook;
 mod link;
+pub mod middleware;
 mod peer;
 mod request;
 mod rpc;

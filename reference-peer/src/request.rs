@@ -1,7 +1,7 @@
 //! A call before it is made: its ext, its time limit, and what kind of call it becomes.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use duplex_proto::{EncodeError, Ext, Raw};
 use serde::Serialize;
@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::channel::Channel;
 use crate::error::Error;
 use crate::link::Link;
+use crate::middleware::{DEADLINE, TRANSACTION, UnitName, as_deadline, deadline_of};
 
 /// A call to be made.
 #[must_use = "a request does nothing before `call`, `open`, `notify` or `detach`"]
@@ -38,6 +39,28 @@ impl Request {
     pub fn ext_map(mut self, ext: &Ext) -> Self {
         self.ext.get_or_insert_with(|| Ext::new(self.link.format())).merge(ext);
         self
+    }
+
+    /// Sets the time after which nobody waits for the reply any more: it is sent along, and [`Request::call`] gives up then by
+    /// itself. A call from inside another one never gets a later one than that has. r[deadline.form] r[deadline.nested]
+    ///
+    /// # Errors
+    /// When the ext cannot be encoded.
+    pub fn deadline(self, deadline: SystemTime) -> Result<Self, EncodeError> {
+        let wanted = as_deadline(deadline);
+        let inherited = self.ext.as_ref().and_then(deadline_of);
+        let deadline = inherited.map_or(wanted, |inherited| inherited.min(wanted));
+        let left = Duration::from_millis(u64::try_from(deadline.saturating_sub(as_deadline(SystemTime::now()))).unwrap_or(0));
+        let timeout = self.timeout.map_or(left, |timeout| timeout.min(left));
+        self.timeout(timeout).ext(DEADLINE, &deadline)
+    }
+
+    /// Makes the call part of a unit of work, which begins with the first call that is. r[transaction.form]
+    ///
+    /// # Errors
+    /// When the ext cannot be encoded.
+    pub fn transaction(self, unit: &UnitName) -> Result<Self, EncodeError> {
+        self.ext(TRANSACTION, unit.as_str())
     }
 
     /// Limits the time that [`Request::call`] waits for the reply.

@@ -36,7 +36,13 @@ impl Ext {
     /// The value has another shape than the type.
     pub fn value<T: DeserializeOwned>(&self, key: &str) -> Option<Result<T, DecodeError>> {
         // The last of duplicate keys wins, as everywhere. r[codec.json.duplicate-keys]
-        self.0.entries().into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value.decode())
+        self.raw_value(key).map(|value| value.decode())
+    }
+
+    /// The value of a key, as it came. `None` if there is none.
+    #[must_use]
+    pub fn raw_value(&self, key: &str) -> Option<Raw> {
+        self.0.entries().into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
     /// The keys, in order.
