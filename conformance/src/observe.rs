@@ -12,11 +12,14 @@ use crate::wire::{self, Value, hex_cut, plain_json};
 /// The rule of ids that the target gives its own calls. No schema of one message can say it.
 const ID_UNIQUE: &str = "call.id.unique";
 
+/// The rule of the last frame of the target's own streams of arguments. One message does not show that it belongs to a stream.
+const MORE_FALSE_ARGS: &str = "message.more.false.args";
+
 /// Every rule that a standing check decides.
 #[must_use]
 pub fn rules() -> BTreeSet<String> {
     let mut rules: BTreeSet<String> = Emitted::default().scopes().iter().map(|scope| scope.rule.clone()).collect();
-    rules.insert(ID_UNIQUE.to_owned());
+    rules.extend([ID_UNIQUE, MORE_FALSE_ARGS].map(str::to_owned));
     rules
 }
 
@@ -77,11 +80,17 @@ impl Observations {
         if message.member("type").and_then(Value::as_str) == Some("req")
             && let Some(id) = message.member("id").and_then(Value::as_int)
         {
-            let more = message.member("more") == Some(&Value::Bool(true));
-            let before = self.ids.entry(key.to_owned()).or_default().insert(id, more);
+            let more = message.member("more");
+            let before = self.ids.entry(key.to_owned()).or_default().insert(id, more == Some(&Value::Bool(true)));
             about.insert(ID_UNIQUE.to_owned());
             if before == Some(false) {
                 broken.insert(ID_UNIQUE.to_owned(), format!("id {id} was used for an earlier call on this connection"));
+            }
+            if before == Some(true) && matches!(more, None | Some(Value::Null | Value::Bool(false))) {
+                about.insert(MORE_FALSE_ARGS.to_owned());
+                if more != Some(&Value::Bool(false)) {
+                    broken.insert(MORE_FALSE_ARGS.to_owned(), format!("the last argument of call {id} has no `more: false`"));
+                }
             }
         }
         about.extend(broken.keys().cloned());
@@ -133,6 +142,7 @@ impl Observations {
                     title: "every frame that the target sends keeps this rule".to_owned(),
                     rules: vec![rule.clone()],
                     configuration: Some(configuration),
+                    schedule: None,
                     verdict: judge::verdict(finding.as_ref()),
                     known: None,
                     finding,
@@ -191,6 +201,8 @@ mod tests {
             seen.cases(configuration).into_iter().map(|case| (case.case, case.verdict)).collect();
         assert_eq!(verdicts["observe:message.payload.present"], Verdict::Fail);
         assert_eq!(verdicts["observe:call.id.unique"], Verdict::Fail);
+        assert_eq!(verdicts["observe:message.more.false.args"], Verdict::Warn);
+        assert_eq!(verdicts["observe:message.more.false"], Verdict::Warn);
         assert_eq!(verdicts["observe:message.id.form"], Verdict::Pass);
         assert!(!verdicts.contains_key("observe:message.ext.form"));
     }

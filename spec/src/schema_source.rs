@@ -41,18 +41,18 @@ pub fn emit() -> Value {
                     },
                 },
             ])),
-            when(all(&is_type("rep"), &has("error", not_null())), json!([
+            when(is_type("rep"), json!([
                 of_sent::<ErrorReply>(&["error"]),
-            ])),
-            when(without_error(), json!([
-                of_sent::<ResultReply>(&[]),
-                {
-                    "if": has("end", json!({ "const": true })),
-                    "then": {
-                        "x-rule": "stream.result.last",
-                        "properties": { "payload": { "type": "null" }, "more": { "not": { "const": true } } },
+                when(no_error(), json!([
+                    of_sent::<ResultReply>(&["id"]),
+                    {
+                        "if": has("end", json!({ "const": true })),
+                        "then": {
+                            "x-rule": "stream.result.last",
+                            "properties": { "payload": { "type": "null" }, "more": { "not": { "const": true } } },
+                        },
                     },
-                },
+                ])),
             ])),
         ]),
     )
@@ -70,7 +70,7 @@ pub fn emit_should() -> Value {
                 "then": { "x-rule": "message.method.reply", "not": { "required": ["method"] } },
             },
             {
-                "if": all(&without_error(), &has("end", json!({ "const": true }))),
+                "if": terminal_result(),
                 "then": {
                     "x-rule": "message.more.false",
                     "properties": { "more": { "const": false } },
@@ -90,31 +90,33 @@ pub fn accept() -> Value {
         json!([
             map(),
             kinds("message.type.unknown"),
-            when(is_type("req"), json!([{
-                "if": has("id", json!({ "not": { "enum": [null, 0] } })),
-                "then": of_message::<accept::Request>(),
-                "else": {
-                    "allOf": [
-                        of_notification(),
-                        {
-                            "x-rule": "call.notification.more",
-                            "properties": { "more": { "not": { "const": true } } },
-                        },
-                    ],
-                },
-            }])),
-            when(is_type("rep"), json!([of_message::<accept::Reply>()])),
-            {
-                "if": all(&is_type("rep"), &has("error", not_null())),
-                "then": {
-                    "x-rule": "call.bad-reply",
-                    "properties": { "error": derived::<accept::ErrorObject>() },
-                },
-            },
-            {
-                "if": without_error(),
-                "then": { "x-rule": "call.bad-reply", "properties": { "more": { "type": ["boolean", "null"] } } },
-            },
+            when(
+                is_type("req"),
+                json!([{
+                    "if": { "properties": { "id": { "enum": [null, 0] } } },
+                    "then": {
+                        "allOf": [
+                            of_notification(),
+                            {
+                                "x-rule": "call.notification.more",
+                                "properties": { "more": { "not": { "const": true } } },
+                            },
+                        ],
+                    },
+                    "else": of_message::<accept::Request>(),
+                }])
+            ),
+            when(
+                is_type("rep"),
+                json!([
+                    of_message::<accept::Reply>(),
+                    {
+                        "if": no_error(),
+                        "then": { "x-rule": "call.bad-reply", "properties": { "more": { "type": ["boolean", "null"] } } },
+                        "else": { "x-rule": "call.bad-reply", "properties": { "error": derived::<accept::ErrorObject>() } },
+                    },
+                ])
+            ),
         ]),
     )
 }
@@ -144,8 +146,13 @@ fn is_type(kind: &str) -> Value {
     has("type", json!({ "const": kind }))
 }
 
-fn without_error() -> Value {
-    all(&is_type("rep"), &json!({ "properties": { "error": { "type": "null" } } }))
+fn no_error() -> Value {
+    json!({ "properties": { "error": { "type": "null" } } })
+}
+
+fn terminal_result() -> Value {
+    let no_more = json!({ "properties": { "more": { "not": { "const": true } } } });
+    json!({ "allOf": [is_type("rep"), no_error(), no_more] })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a caller writes the member's schema as a literal.")]
@@ -155,10 +162,6 @@ fn has(member: &str, schema: Value) -> Value {
 
 fn not_null() -> Value {
     json!({ "not": { "type": "null" } })
-}
-
-fn all(first: &Value, second: &Value) -> Value {
-    json!({ "allOf": [first, second] })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "a caller writes both as literals.")]

@@ -83,10 +83,11 @@ fn a_sender_that_breaks_one_rule_is_told_that_rule() {
 
 #[test]
 fn what_a_sender_had_better_not_write_stands_apart() {
-    let method = json!({"type": "rep", "id": 1, "method": "m", "payload": 1});
+    let method = json!({"type": "rep", "id": 1, "method": "m", "payload": 1, "more": false});
     assert_eq!(broken(schema::emit_should(), &method), ["message.method.reply"]);
-    let end = json!({"type": "rep", "id": 1, "payload": null, "end": true});
-    assert_eq!(broken(schema::emit_should(), &end), ["message.more.false"]);
+    for unsaid in [json!({"type": "rep", "id": 1, "payload": null, "end": true}), json!({"type": "rep", "id": 1, "payload": 1})] {
+        assert_eq!(broken(schema::emit_should(), &unsaid), ["message.more.false"]);
+    }
     assert_eq!(
         broken(schema::emit_should(), &json!({"type": "rep", "id": 1, "payload": null, "more": false, "end": true})),
         [""; 0]

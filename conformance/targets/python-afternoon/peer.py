@@ -73,7 +73,7 @@ def failure(code, message):
 
 def run(id, ext, handler, payload):
     try:
-        body = {"payload": handler(payload)}
+        body = {"payload": handler(payload), "more": False}
         frame(id, ext, body)                 # a result that cannot be sent is a failure, too
     except Failed as failed:
         body = {"error": failed.args[0]}

@@ -172,7 +172,7 @@ def go_on(id, call, message, ext, last, valid):
 def run(key, call, handler, payload):
     """A handler has a thread of its own, so that one that waits holds up nobody [call.progress]."""
     try:
-        reply(key, call, payload=handler(payload))
+        reply(key, call, payload=handler(payload), more=False)  # [message.more.false]
         if handler is close:
             outbox.put(None)
     except CallError as error:

@@ -170,7 +170,7 @@ sub _reply ($self, %reply) {
         else {
             $message->{payload} = $frame->{end} ? undef : $frame->{payload};
             $message->{end}  = true if $frame->{end};
-            $message->{more} = $terminal ? false : true if $self->{streamed} || $frame->{end};
+            $message->{more} = $terminal ? false : true;
         }
         if (!$self->{peer}->send_message($message)) {
             # It cannot be encoded, or does not fit a frame.
