@@ -8,6 +8,7 @@ use anstream::ColorChoice;
 use clap::Parser;
 
 use crate::report::Report;
+use crate::report::file::Unwritten;
 use crate::report::human::{HumanReport, Options};
 use crate::report::json::JsonReport;
 use crate::report::progress::{Beside, Progress};
@@ -19,6 +20,7 @@ use stop::Stop;
 mod args;
 mod coverage;
 mod drive;
+mod files;
 mod listing;
 mod mutants;
 mod prepare;
@@ -58,14 +60,21 @@ fn run(args: &Args) -> Result<u8, Stop> {
         Some(Verb::Coverage(args)) => return coverage::run(args),
         None => {}
     }
-    if let Some(path) = &args.from {
-        return saved::tell(path, reports(args));
-    }
     if args.list && args.target.is_none() {
         return listing::of_suite(args);
     }
-    let found = surroundings.find(args.target())?;
-    drive::run(args, &found, reports(args))
+    let unwritten = Unwritten::default();
+    let all_reports = || -> Result<Vec<Box<dyn Report>>, Stop> {
+        let mut all = reports(args);
+        all.extend(files::create(args, &options(args), &unwritten)?);
+        Ok(all)
+    };
+    let exit = match &args.from {
+        Some(path) => saved::tell(path, all_reports()?)?,
+        None => drive::run(args, &surroundings.find(args.target())?, all_reports()?)?,
+    };
+    // The run is told on the screen by now, whatever became of the file.
+    unwritten.first().map_or(Ok(exit), |(path, error)| Err(Stop::write(&path, &error)))
 }
 
 /// Who listens to the run, results on standard output, progress on standard error.
@@ -98,7 +107,7 @@ fn options(args: &Args) -> Options {
         invocation: invocation(),
         target: args.target().to_owned(),
         replay_flags: args.replay_flags(),
-        book: "target/book/".to_owned(),
+        book: format!("{}/", args.book.trim_end_matches('/')),
     }
 }
 

@@ -4,13 +4,20 @@ use std::io;
 
 use crate::event::Event;
 
+mod badge;
 mod failure;
+pub mod file;
 mod group;
+mod html;
 pub mod human;
 pub mod json;
+mod junit;
 mod layout;
+mod markdown;
 pub mod progress;
+mod results;
 mod summary;
+mod tally;
 
 pub(crate) use layout::{BAD, BOLD, FAINT};
 

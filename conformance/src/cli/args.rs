@@ -9,6 +9,7 @@ use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use duplex_vectors::{Codec, Framing, Profile, Role, Transport};
 
 use crate::plan::{all_profiles, profile_name};
+use crate::report::file::Wanted;
 use crate::select::{Filter, Selection};
 
 use super::coverage::CoverageArgs;
@@ -34,6 +35,7 @@ Examples:
   --target ./my-peer --filter '=call.a'  exactly one case
   --target ./my-peer --codec json --role acceptor
   --target adapters/node --bless         only new failures count from now on
+  --target ./my-peer --report html=run.html --report junit=run.xml
   --list --profile core                  the cases of a profile, without a target
 
 A target.toml:
@@ -133,6 +135,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "What it says",
         conflicts_with_all = ["list", "bless", "events", "strict", "mutant", "isolate", "jobs"])]
     pub(super) from: Option<PathBuf>,
+
+    /// Also writes this report when the run is over, again and again: html (one page), junit (XML), markdown (short),
+    /// badge (SVG), shields (JSON for shields.io), results (JSON, rule by rule)
+    #[arg(long, value_name = "FORM=FILE", value_parser = Wanted::parse, conflicts_with = "list", help_heading = "What it says")]
+    pub(super) report: Vec<Wanted>,
+
+    /// Where the built book stands, for links in reports: a folder or an address
+    #[arg(long, value_name = "PLACE", default_value = "target/book", help_heading = "What it says")]
+    pub(super) book: String,
 
     /// Also writes the events to this file, as `--format json` does
     #[arg(long, value_name = "FILE", help_heading = "What it says")]

@@ -53,10 +53,13 @@ pub(super) fn replay(finished: &CaseFinished, options: &Options) -> String {
             .expect("invariant: writing to a string cannot fail");
     }
     // A standing check watches every session, and the smoke test opens every configuration: there is nothing of its own to run.
-    if finished.is_planned() || finished.configuration.is_none() {
+    if finished.is_planned() || finished.schedule.is_some() || finished.configuration.is_none() {
         write!(command, " --filter '={}'", finished.case).expect("invariant: writing to a string cannot fail");
     }
     command.push_str(&options.replay_flags);
+    if let Some(schedule) = &finished.schedule {
+        write!(command, " --schedule {schedule}").expect("invariant: writing to a string cannot fail");
+    }
     command
 }
 
@@ -149,7 +152,7 @@ fn one_exchange(text: &mut String, exchange: &Exchange, diverges: bool, names_co
 }
 
 /// What an exchange is in words, and its bytes if they tell more than the words do.
-fn shown(what: &What, with_bytes: bool) -> (String, Option<(&str, usize)>) {
+pub(super) fn shown(what: &What, with_bytes: bool) -> (String, Option<(&str, usize)>) {
     match what {
         What::Connected => ("(connects)".to_owned(), None),
         What::Frame { hex, length, shown, message } => {
@@ -162,6 +165,8 @@ fn shown(what: &What, with_bytes: bool) -> (String, Option<(&str, usize)>) {
         What::Bytes { hex, length } => {
             (format!("({length} bytes below the framing)"), Some((hex.as_str(), *length)).filter(|_| *length > 0))
         }
+        What::ReadingPaused => ("(reads no more)".to_owned(), None),
+        What::ReadingResumed => ("(reads again)".to_owned(), None),
         What::HalfClosed => ("(ends its side)".to_owned(), None),
         What::Closed => ("(closes)".to_owned(), None),
         What::Exited { status } => (format!("(the process ends: {status})"), None),

@@ -53,6 +53,11 @@ impl Groups {
         self.groups.iter().filter(|group| group.first.verdict == verdict && group.first.known.is_some() == is_known).collect()
     }
 
+    /// Everything that does not hold, known or not, warnings among it.
+    pub(super) fn failed(&self) -> Vec<&Group> {
+        self.groups.iter().filter(|group| matches!(group.first.verdict, Verdict::Fail | Verdict::Warn)).collect()
+    }
+
     /// Known failures, warnings among them.
     pub(super) fn known(&self) -> Vec<&Group> {
         self.groups.iter().filter(|group| group.first.known.is_some()).collect()

@@ -215,23 +215,42 @@ impl Summary {
             }
         }
         let failing: BTreeSet<&str> = groups.with(Verdict::Fail, false).iter().map(|group| group.first.case.as_str()).collect();
-        let (style, sentence) = match exit {
-            exit::HELD if *failed > 0 => (GOOD, "What fails is written down as known; it holds from now on.".to_owned()),
-            exit::HELD if *known > 0 => (GOOD, "Holds, known failures aside.".to_owned()),
-            exit::HELD if *warned > 0 => (GOOD, "Everything that ran holds, with warnings.".to_owned()),
-            exit::HELD => (GOOD, "Everything that ran holds.".to_owned()),
-            exit::HARNESS => (BAD, "The harness itself is at fault; this says nothing about the target.".to_owned()),
-            exit::FAILED if failing.len() == 1 => (BAD, "Does not conform: 1 case fails.".to_owned()),
-            exit::FAILED if *failed > 0 => (BAD, format!("Does not conform: {} cases fail.", failing.len())),
-            exit::FAILED if !stale.is_empty() => (BAD, "The known failures are out of date.".to_owned()),
-            exit::FAILED if *warned > 0 => (BAD, "Warnings count as failures here.".to_owned()),
-            exit::FAILED => (BAD, "Does not conform: cases could not run.".to_owned()),
-            _ => (BAD, "The run did not come to its end.".to_owned()),
-        };
+        let style = if exit == exit::HELD { GOOD } else { BAD };
+        let sentence = conclusion(&Ended { stale: stale.to_vec(), exit, duration_ms: ms }, failing.len(), *known, *warned);
         line(text, &format!("  {}", paint(style, sentence)));
         let runs = passed + failed + known + warned + blocked + faults;
         line(text, &format!("  {}", paint(FAINT, format!("{}: {} · {}", counted(runs, "run"), parts.join(", "), duration(ms)))));
     }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub(super) struct Ended {
+    /// Known failures that are out of date.
+    pub(super) stale: Vec<String>,
+    /// The exit status.
+    pub(super) exit: u8,
+    /// From start to end.
+    pub(super) duration_ms: u64,
+}
+
+/// What a run means, in one sentence. `failing` cases fail; so many runs of cases failed as known, or warned.
+pub(super) fn conclusion(ended: &Ended, failing: usize, known: usize, warned: usize) -> String {
+    let sentence = match ended.exit {
+        exit::HELD if failing > 0 => "What fails is written down as known; it holds from now on.",
+        exit::HELD if known > 0 => "Holds, known failures aside.",
+        exit::HELD if warned > 0 => "Everything that ran holds, with warnings.",
+        exit::HELD => "Everything that ran holds.",
+        exit::HARNESS => "The harness itself is at fault; this says nothing about the target.",
+        exit::FAILED if failing > 0 => {
+            return format!("Does not conform: {} {}.", counted(failing, "case"), if failing == 1 { "fails" } else { "fail" });
+        }
+        exit::FAILED if !ended.stale.is_empty() => "The known failures are out of date.",
+        exit::FAILED if warned > 0 => "Warnings count as failures here.",
+        exit::FAILED => "Does not conform: cases could not run.",
+        _ => "The run did not come to its end.",
+    };
+    sentence.to_owned()
 }
 
 /// Known failures, grouped by their reason.
