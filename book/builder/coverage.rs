@@ -155,7 +155,9 @@ impl<'a> Covered<'a> {
 }
 
 fn profile(profile: duplex_vectors::Profile) -> &'static str {
-    use duplex_vectors::Profile::{Callbacks, Caller, Core, Inspect, Middleware, Streaming};
+    use duplex_vectors::Profile::{
+        Authentication, Callbacks, Caller, Core, Deadline, Inspect, Middleware, Policy, Streaming, Tracing, Transactions,
+    };
     match profile {
         Core => "core",
         Caller => "caller",
@@ -163,6 +165,11 @@ fn profile(profile: duplex_vectors::Profile) -> &'static str {
         Callbacks => "callbacks",
         Middleware => "middleware",
         Inspect => "inspect",
+        Tracing => "tracing",
+        Authentication => "authentication",
+        Policy => "policy",
+        Deadline => "deadline",
+        Transactions => "transactions",
     }
 }
 

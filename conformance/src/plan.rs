@@ -231,8 +231,20 @@ pub fn everything(corpus: &Corpus) -> Description {
 
 /// Every profile, in the order of a report.
 #[must_use]
-pub fn all_profiles() -> [Profile; 6] {
-    [Profile::Core, Profile::Caller, Profile::Streaming, Profile::Callbacks, Profile::Middleware, Profile::Inspect]
+pub fn all_profiles() -> [Profile; 11] {
+    [
+        Profile::Core,
+        Profile::Caller,
+        Profile::Streaming,
+        Profile::Callbacks,
+        Profile::Middleware,
+        Profile::Inspect,
+        Profile::Tracing,
+        Profile::Authentication,
+        Profile::Policy,
+        Profile::Deadline,
+        Profile::Transactions,
+    ]
 }
 
 /// A profile as it stands in vectors and in a target's description.
@@ -245,6 +257,11 @@ pub fn profile_name(profile: Profile) -> &'static str {
         Profile::Callbacks => "callbacks",
         Profile::Middleware => "middleware",
         Profile::Inspect => "inspect",
+        Profile::Tracing => "tracing",
+        Profile::Authentication => "authentication",
+        Profile::Policy => "policy",
+        Profile::Deadline => "deadline",
+        Profile::Transactions => "transactions",
     }
 }
 

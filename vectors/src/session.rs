@@ -72,6 +72,16 @@ pub enum Profile {
     Middleware,
     /// `conformance.inspect`: leaks become visible.
     Inspect,
+    /// The standard middleware that traces, as all five asleep until a call wakes it.
+    Tracing,
+    /// The standard middleware that knows who calls.
+    Authentication,
+    /// The standard middleware that refuses what may not run.
+    Policy,
+    /// The standard middleware that keeps deadlines.
+    Deadline,
+    /// The standard middleware that keeps units of work.
+    Transactions,
 }
 
 macro_rules! axis {
@@ -177,6 +187,7 @@ pub struct Step {
 /// | `{"$repeat": ["ab", 3]}` | the string `ababab` |
 /// | `{"$nest": 3}` | `[[[]]]`: so many containers |
 /// | `{"$limit": {"name": "depth", "plus": 1}}` | the target's stated limit, as a number |
+/// | `{"$limit": {"name": "buffered_bytes", "plus": 1, "each": 1000}}` | how many things of 1000 bytes it takes to reach that |
 /// | `{"$bin": "00ff"}` | MessagePack `bin`; a vector that uses it is for `msgpack` only |
 /// | `{"$int": "9007199254740993"}` | an integer that JSON tools would round |
 /// | `{"$float": "1.0"}` | a float: `nan`, `inf`, or a number that is written with a fraction |
@@ -238,8 +249,35 @@ pub enum Action {
     Close(Unit),
     /// Ends the tester's side only.
     HalfClose(Unit),
+    /// Reads the connection no more: what the target sends piles up on its side. No step can expect anything from it then.
+    PauseReading(Unit),
+    /// Reads it again.
+    ResumeReading(Unit),
+    /// The target takes all that was sent, whether or not what it sends is read.
+    ExpectTaken(Unit),
+    /// The target ends the connection although what it sent is not read: it takes no bytes any more, not even an empty frame.
+    ExpectRefused(Unit),
     /// Runs the steps so many times.
     Repeat(Repeat),
+}
+
+impl Action {
+    /// Whether the step needs what the target sends.
+    #[must_use]
+    pub fn waits_for_frames(&self) -> bool {
+        matches!(
+            self,
+            Self::Expect(_)
+                | Self::ExpectAll(_)
+                | Self::ExpectStream(_)
+                | Self::ExpectOneOf(_)
+                | Self::ExpectFrame(_)
+                | Self::ExpectClose(_)
+                | Self::Fence(_)
+                | Self::Settle(_)
+                | Self::Eventually(_)
+        )
+    }
 }
 
 /// The argument of an action that needs none: `true`.

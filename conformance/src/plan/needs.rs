@@ -48,6 +48,7 @@ fn collect(steps: &[Step], needs: &mut Needs) {
         // The action's own JSON is searched, so that a form inside any kind of step is found.
         let action = serde_json::to_value(&step.action).expect("invariant: an action was read from JSON");
         collect_limits(&action, &mut needs.limits);
+        collect_middlewares(&action, &mut needs.profiles);
         match &step.action {
             Action::Send(message) => collect_call(message, &mut needs.abilities),
             Action::Expect(message) => collect_events(message, &mut needs.abilities),
@@ -112,6 +113,19 @@ fn collect_counts(pattern: &Value, abilities: &mut BTreeSet<String>) {
         if members.get(count).is_some_and(|value| value.get("$any").is_none()) {
             abilities.insert(format!("inspect.{count}"));
         }
+    }
+}
+
+/// The standard middlewares that a message wakes: the key of ext holds the names of their profiles.
+fn collect_middlewares(value: &Value, profiles: &mut BTreeSet<Profile>) {
+    match value {
+        Value::Object(members) => {
+            let woken = members.get("dev.duplex.conformance.use").and_then(Value::as_array).into_iter().flatten();
+            profiles.extend(woken.filter_map(|name| serde_json::from_value::<Profile>(name.clone()).ok()));
+            members.values().for_each(|inner| collect_middlewares(inner, profiles));
+        }
+        Value::Array(items) => items.iter().for_each(|inner| collect_middlewares(inner, profiles)),
+        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@
 mod hooks;
 mod service;
 mod settings;
+mod standard;
 mod state;
 
 use std::io::{Read, Write};

@@ -12,16 +12,23 @@ use serde_json::json;
 
 use crate::hooks::TestHook;
 use crate::settings::Settings;
+use crate::standard;
 use crate::state::State;
 
 /// How long a held call may still get its token after the end of the input: it can be answered, and who gives the token may
 /// be on another connection. On TCP nothing tells the end of one side from the end of both.
 const LAST_TOKEN: Duration = Duration::from_millis(300);
 
-/// The service, on a peer with both test hooks.
+/// The service, on a peer with the standard middlewares and both test hooks.
 pub(crate) fn rpc(settings: &Settings) -> Rpc {
-    let rpc = Rpc::new().with_codecs(settings.codecs.clone()).with_hook(TestHook("a")).with_hook(TestHook("b"));
-    register(&rpc, &State::new()).expect("invariant: no method of the service has a reserved name");
+    let state = State::new();
+    let mut rpc = standard::with_hooks(Rpc::new().with_codecs(settings.codecs.clone()), &state);
+    for name in ["a", "b"] {
+        rpc = rpc.with_hook(TestHook { name, state: Arc::clone(&state) });
+    }
+    register(&rpc, &state)
+        .and_then(|()| standard::register(&rpc, &state))
+        .expect("invariant: no two methods of the service have one name, and none a reserved one");
     rpc
 }
 
@@ -50,7 +57,7 @@ fn register(rpc: &Rpc, state: &Arc<State>) -> Result<(), RegisterError> {
     with_state(rpc, state, "conformance.unregister", move |state, channel| unregister(registry.clone(), state, channel))
 }
 
-fn with_state<F, Fut>(rpc: &Rpc, state: &Arc<State>, name: &str, serve: F) -> Result<(), RegisterError>
+pub(crate) fn with_state<F, Fut>(rpc: &Rpc, state: &Arc<State>, name: &str, serve: F) -> Result<(), RegisterError>
 where
     F: Fn(Arc<State>, Channel) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
@@ -68,7 +75,10 @@ async fn describe(channel: Channel) -> Result<(), BoxError> {
         "language": "rust",
         "homepage": null,
         "issues": null,
-        "profiles": ["core", "caller", "streaming", "callbacks", "middleware", "inspect"],
+        "profiles": [
+            "core", "caller", "streaming", "callbacks", "middleware", "inspect",
+            "tracing", "authentication", "policy", "deadline", "transactions",
+        ],
         "codecs": ["json", "msgpack"],
         "framings": ["length", "newline"],
         "transports": ["stdio", "tcp"],
@@ -356,7 +366,7 @@ async fn close(channel: Channel) -> Result<(), BoxError> {
 }
 
 /// The single argument; -32602 if it does not fit.
-async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
+pub(crate) async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
     match channel.argument().await {
         Err(Error::Decode(_)) => Err(unfit()),
         other => Ok(other?),

@@ -1,7 +1,9 @@
 //! `conformance.call`: the target calls the tester, and says what its API showed, event by event.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use duplex_peer::middleware::UnitName;
 use duplex_peer::{BoxError, Channel, Code, Error, Ext, Format, Raw, RemoteError, Request, Sender};
 use rmpv::Value;
 use serde::Deserialize;
@@ -29,6 +31,11 @@ struct Call {
     #[serde(default = "once")]
     times: usize,
     trace: Option<String>,
+    /// Milliseconds from now to the deadline.
+    within: Option<u64>,
+    /// Whether each call is in a unit of work of its own.
+    #[serde(default)]
+    unit: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -57,6 +64,12 @@ pub(super) async fn call(state: Arc<State>, mut channel: Channel) -> Result<(), 
         let mut request = channel.request(&call.method);
         if let Some(ext) = &call.ext {
             request = with_ext(request, ext, channel.format())?;
+        }
+        if let Some(within) = call.within {
+            request = request.deadline(SystemTime::now() + Duration::from_millis(within))?;
+        }
+        if call.unit {
+            request = request.transaction(&UnitName::new())?;
         }
         if call.notify {
             notify(request, &call, &mut events).await;
