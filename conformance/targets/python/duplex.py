@@ -400,7 +400,7 @@ class Connection:
     def _greet(self):
         if self.role == "initiator":
             self.outbox.put(b"SIMPLEX/1.0;" + self.codec.name.encode())
-            return (self._frame(ANSWER_LIMIT) or b"").startswith(b"+")  # [greeting.refused.initiator]
+            return (self._frame(ANSWER_LIMIT) or b"").startswith(b"+")  # [greeting.refused.initiator] [greeting.answer.size]
         try:
             offer = self._frame(GREETING_LIMIT)
         except Undecodable:

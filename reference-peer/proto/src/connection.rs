@@ -292,7 +292,7 @@ impl Connection {
     pub fn frame_limit(&self) -> usize {
         match (self.phase, self.role) {
             (Phase::Greeting, Role::Acceptor) => self.limits.greeting_frame,
-            (Phase::Greeting, Role::Initiator) => greeting::MAX_ANSWER,
+            (Phase::Greeting, Role::Initiator) => greeting::MAX_ANSWER, // r[greeting.answer.size]
             _ => self.limits.frame,
         }
     }
