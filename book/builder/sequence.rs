@@ -92,6 +92,10 @@ fn steps(steps: &[Step], rows: &mut Vec<Row>) {
             Action::Connect(name) => rows.push(noted(format!("connection {name} opens"))),
             Action::Close(_) => rows.push(sent("ends the connection".to_owned())),
             Action::HalfClose(_) => rows.push(sent("ends its side".to_owned())),
+            Action::PauseReading(_) => rows.push(noted("the tester reads no more".to_owned())),
+            Action::ResumeReading(_) => rows.push(noted("the tester reads again".to_owned())),
+            Action::ExpectTaken(_) => rows.push(noted("all that was sent is taken".to_owned())),
+            Action::ExpectRefused(_) => rows.push(came("ends the connection, unread".to_owned())),
             Action::Repeat(repeat) => {
                 rows.push(noted(format!("{} times:", plain(&repeat.times))));
                 self::steps(&repeat.steps, rows);

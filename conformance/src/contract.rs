@@ -12,6 +12,7 @@ use crate::machine::Exit;
 use crate::process::Process;
 use crate::run::peer::{NOT_IMPLEMENTED, Peer, variables};
 use crate::run::{Alone, RunOptions, Shared, milliseconds, own, run_alone};
+use crate::schedule::Schedule;
 use crate::target::{Target, TargetKind};
 
 /// The variables that a target reads, each with a value that none can know.
@@ -87,6 +88,7 @@ impl Prober<'_> {
             title,
             rules: vec![rule.to_owned()],
             configuration: None,
+            schedule: None,
             verdict: judge::verdict(finding.as_ref()),
             known: None,
             finding,
@@ -154,7 +156,7 @@ impl Prober<'_> {
         let mut session = own("target:exit", "a refused greeting", &["target.exit"], steps);
         session.greeting = Greeting::Manual;
         let shared = Shared::new(self.target, description, configuration, &self.options);
-        let Alone { finding, .. } = run_alone(&shared, &session, true).await;
+        let Alone { finding, .. } = run_alone(&shared, &session, Schedule::Plain, true).await;
         // Whether it refuses at all is another rule's matter.
         finding.filter(|finding| matches!(finding.kind, FindingKind::Crash | FindingKind::NotClosed))
     }

@@ -197,6 +197,10 @@ pub struct CaseFinished {
     pub rules: Vec<String>,
     /// Where it ran. A contract probe has none.
     pub configuration: Option<Configuration>,
+    /// The transport schedule, for a case that held and ran again in others: its kind (`bytes`, `split`, `glued`, `slow`),
+    /// or of one that then failed the very schedule, such as `split:7`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
     /// The outcome.
     pub verdict: Verdict,
     /// The reason that the target's known failures give, if the failure is a known one.
@@ -208,10 +212,14 @@ pub struct CaseFinished {
 }
 
 impl CaseFinished {
-    /// Whether this is a case of the plan: not a standing check, and not a probe of the target contract.
+    /// Whether this is a case of the plan: not a standing check, no probe of the target contract, and no run again in another
+    /// schedule.
     #[must_use]
     pub fn is_planned(&self) -> bool {
-        self.configuration.is_some() && !self.case.starts_with("observe:") && !self.case.starts_with("target:")
+        self.configuration.is_some()
+            && self.schedule.is_none()
+            && !self.case.starts_with("observe:")
+            && !self.case.starts_with("target:")
     }
 }
 
@@ -341,6 +349,10 @@ pub enum What {
         /// How many.
         length: usize,
     },
+    /// Stopped reading the connection.
+    ReadingPaused,
+    /// Read the connection again.
+    ReadingResumed,
     /// Ended its side of the connection.
     HalfClosed,
     /// Ended the connection.

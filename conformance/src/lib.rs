@@ -21,6 +21,7 @@ pub mod plan;
 pub mod process;
 pub mod report;
 pub mod run;
+pub mod schedule;
 pub mod schema;
 pub mod select;
 pub mod target;

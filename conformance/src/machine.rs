@@ -12,6 +12,7 @@ mod encode;
 mod ending;
 mod expect;
 mod greeting;
+mod reading;
 #[cfg(test)]
 mod tests;
 mod transcript;
@@ -30,6 +31,7 @@ use control::Control;
 use encode::StepError;
 use ending::{After, Alive};
 use expect::Expect;
+use reading::{Taking, Until};
 use transcript::{Raw, Transcript};
 
 /// The first id of the machine's own questions. Sessions stay below.
@@ -97,6 +99,12 @@ pub enum Output {
     Frame(String, Vec<u8>),
     /// Writes bytes below the framing.
     Bytes(String, Vec<u8>),
+    /// Reads no more.
+    PauseReading(String),
+    /// Reads again.
+    ResumeReading(String),
+    /// Tells of it once everything that was written before has left.
+    AskTaken(String),
     /// Ends the tester's side.
     HalfClose(String),
     /// Ends the connection.
@@ -118,6 +126,10 @@ pub enum Input {
     Ended(String, Vec<u8>),
     /// More came than a session can need. Nothing more comes from this connection.
     Flood(String),
+    /// Everything has left that was written before it was asked for.
+    Taken(String),
+    /// The connection takes no bytes any more.
+    Refused(String),
     /// The process ended.
     Exited(Exit),
     /// The deadline passed.
@@ -182,6 +194,7 @@ enum State<'a> {
     Greeting { conn: String, since: u64 },
     Expecting(Expect<'a>),
     Asking(Control<'a>),
+    Taking(Taking),
     Alive(Alive),
     Draining { since: u64 },
     Exiting { since: u64, after: After },
@@ -195,6 +208,12 @@ struct Conn {
     greeted: bool,
     ended: Option<Vec<u8>>,
     write_ended: bool,
+    /// Whether the tester does not read.
+    paused: bool,
+    /// How many answers to [`Output::AskTaken`] are due.
+    leaving: usize,
+    /// Whether it takes no bytes any more.
+    refused: bool,
     /// What was sent, to know whether a frame is under way.
     sent: Deframer,
     /// Replies to the machine's own questions, taken out of the stream wherever they come.
@@ -275,6 +294,7 @@ impl<'a> Machine<'a> {
             State::Exiting { since, after } => Some(since + after.patience(limit)),
             State::Expecting(expect) => Some(self.expect_deadline(expect)),
             State::Asking(control) => Some(control.deadline(limit)),
+            State::Taking(taking) => Some(taking.deadline(limit)),
             State::Alive(alive) => Some(alive.since + limit),
         }
     }
@@ -314,6 +334,16 @@ impl<'a> Machine<'a> {
                     conn.ended = Some(rest);
                 }
             }
+            Input::Taken(name) => {
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.leaving = conn.leaving.saturating_sub(1);
+                }
+            }
+            Input::Refused(name) => {
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.refused = true;
+                }
+            }
             Input::Exited(exit) => {
                 self.record(FIRST, Raw::Exited(exit.text.clone()));
                 self.exit = Some(exit);
@@ -343,6 +373,7 @@ impl<'a> Machine<'a> {
                 State::Greeting { .. } => self.go_on_greeting(),
                 State::Expecting(_) => self.go_on_expecting(),
                 State::Asking(_) => self.go_on_asking(),
+                State::Taking(_) => self.go_on_taking(),
                 State::Alive(_) => self.go_on_alive(),
                 State::Draining { .. } => self.go_on_draining(),
                 State::Exiting { .. } => self.go_on_exiting(),
@@ -383,6 +414,10 @@ impl<'a> Machine<'a> {
         if !matches!(step.action, Action::Connect(_) | Action::Repeat(_)) && !self.conns.contains_key(&on) {
             return Err(StepError::NoConnection(on));
         }
+        let is_paused = self.conns.get(&on).is_some_and(|conn| conn.paused);
+        if is_paused && step.action.waits_for_frames() {
+            return Err(StepError::Paused(on));
+        }
         match &step.action {
             Action::Send(template) => {
                 let bytes = self.message_bytes(template)?;
@@ -408,6 +443,8 @@ impl<'a> Machine<'a> {
             | Action::ExpectOneOf(_)
             | Action::ExpectFrame(_)
             | Action::ExpectClose(_) => self.state = State::Expecting(Expect::new(on, &step.action, self.now)?),
+            Action::ExpectTaken(_) => self.start_taking(on, Until::Taken),
+            Action::ExpectRefused(_) => self.start_taking(on, Until::Refused),
             Action::Fence(_) => self.ask_fence(&on),
             Action::Settle(_) => self.ask_settle(&on),
             Action::Eventually(eventually) => self.ask_eventually(&on, eventually)?,
@@ -418,6 +455,8 @@ impl<'a> Machine<'a> {
                 self.conns.remove(&on);
             }
             Action::HalfClose(_) => self.half_close(&on),
+            Action::PauseReading(_) => self.pause(&on, true),
+            Action::ResumeReading(_) => self.pause(&on, false),
             Action::Repeat(repeat) => {
                 let rounds = self.scope.count(&repeat.times)? as u64;
                 self.blocks.push(Block { steps: &repeat.steps, next: 0, round: 0, rounds });
@@ -514,6 +553,7 @@ impl<'a> Machine<'a> {
             }
             State::Expecting(_) => self.expect_late(),
             State::Asking(_) => self.asking_late(),
+            State::Taking(_) => self.taking_late(),
             State::Alive(_) => self.not_alive("a new connection gets no answer within the time limit"),
             State::Draining { .. } => self.draining_late(),
             State::Exiting { .. } => self.exiting_late(),
@@ -601,6 +641,9 @@ impl Conn {
             greeted: false,
             ended: None,
             write_ended: false,
+            paused: false,
+            leaving: 0,
+            refused: false,
             sent: Deframer::new(framing),
             answers: BTreeMap::new(),
         }

@@ -3,10 +3,11 @@
 //! What a session means is the machine's business, what a finding means the judge's. A run always ends, and nothing that it
 //! started outlives the future that it is.
 
+mod again;
 mod describe;
 mod message;
 pub(crate) mod peer;
-mod schedule;
+mod queue;
 mod session;
 mod worker;
 
@@ -25,9 +26,11 @@ use crate::event::{CaseFinished, Description, Event, Finding, FindingKind};
 use crate::judge;
 use crate::mutant::Mutant;
 use crate::plan::{ConfigurationPlan, Plan};
+use crate::schedule::Schedule;
 use crate::target::Target;
 
-use schedule::Schedule;
+use again::Held;
+use queue::Queue;
 use worker::Worker;
 
 /// How to run.
@@ -39,13 +42,24 @@ pub struct RunOptions {
     pub timeout: Duration,
     /// A process for each session.
     pub isolate: bool,
+    /// In which pieces bytes travel.
+    pub schedule: Schedule,
+    /// Whether what held runs again in every kind of schedule.
+    pub is_thorough: bool,
     /// A fault to put between the two sides.
     pub mutant: Option<Mutant>,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { jobs: 2, timeout: Duration::from_secs(5), isolate: false, mutant: None }
+        Self {
+            jobs: 2,
+            timeout: Duration::from_secs(5),
+            isolate: false,
+            schedule: Schedule::Plain,
+            is_thorough: false,
+            mutant: None,
+        }
     }
 }
 
@@ -68,13 +82,14 @@ async fn run_configuration(
     sink(Event::Progress { doing: format!("running {} cases on {configuration}", plan.cases.len()) });
     let shared = Arc::new(Shared::new(target, description, configuration, options));
     let smoke = smoke();
-    let Alone { finding, duration, .. } = run_alone(&shared, &smoke, true).await;
+    let Alone { finding, duration, .. } = run_alone(&shared, &smoke, Schedule::Plain, true).await;
     let is_dead = finding.is_some();
     sink(Event::CaseFinished(CaseFinished {
         case: smoke.id.clone(),
         title: smoke.title.clone(),
         rules: smoke.rules.clone(),
         configuration: Some(configuration),
+        schedule: None,
         verdict: judge::verdict(finding.as_ref()),
         known: None,
         finding,
@@ -88,14 +103,14 @@ async fn run_configuration(
         return;
     }
     // What a mutant breaks is each case's own to see, whatever else it breaks.
-    let (schedule, mut results) = Schedule::new(&plan.cases, options.mutant.is_none());
-    let schedule = Arc::new(schedule);
+    let (queue, mut results) = Queue::new(&plan.cases, options.mutant.is_none());
+    let queue = Arc::new(queue);
     let mut workers = JoinSet::new();
     for number in 0..options.jobs.max(1).min(plan.cases.len()) {
         let worker = Worker::new(Arc::clone(&shared), number);
-        workers.spawn(worker.work(Arc::clone(&schedule)));
+        workers.spawn(worker.work(Arc::clone(&queue)));
     }
-    drop(schedule);
+    drop(queue);
     // In the order of the plan, however the workers finish.
     let mut early: Vec<Option<CaseFinished>> = vec![None; plan.cases.len()];
     let mut next = 0;
@@ -114,6 +129,9 @@ async fn run_configuration(
         sink(Event::CaseFinished(
             result.unwrap_or_else(|| finished(&plan.cases[index], configuration, Some(lost()), Duration::ZERO)),
         ));
+    }
+    if options.is_thorough {
+        again::run_again(&shared, &plan.cases, shared.held(), options.jobs, sink).await;
     }
     for observed in shared.observed() {
         sink(Event::CaseFinished(observed));
@@ -150,6 +168,7 @@ fn finished(
         title: case.title().to_owned(),
         rules: case.rules().to_vec(),
         configuration: Some(configuration),
+        schedule: None,
         verdict: judge::verdict(finding.as_ref()),
         known: None,
         finding,

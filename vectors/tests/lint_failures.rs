@@ -194,6 +194,9 @@ fn steps() {
         json!([{"repeat": {"times": 500, "steps": [{"send": {"type": "req", "id": {"$i": 501}, "method": "m", "payload": 1}}]}}]);
     bad_steps("steps[0].repeat.steps[0].send.id", &round, "1000 is over 999");
     bad_steps("steps[0].on", &json!([{"on": "b", "fence": true}]), "no step before connects `b`");
+    bad_steps("steps[1]", &json!([{"pause_reading": true}, {"fence": true}]), "`resume_reading` comes before");
+    bad_steps("steps[1]", &json!([{"pause_reading": true}, {"pause_reading": true}]), "not read already");
+    bad_steps("steps[0]", &json!([{"resume_reading": true}]), "is read already");
     bad_steps("steps[1].connect", &json!([{"connect": "b"}, {"connect": "b"}]), "connected already");
     bad_steps("steps[0].send_frame", &json!([{"send_frame": {"hex": "0"}}]), "is not hexadecimal");
     bad_steps("steps[0].send_frame.suffix", &json!([{"send_frame": {"of": 1, "suffix": "0"}}]), "is not hexadecimal");

@@ -10,6 +10,7 @@ use duplex_vectors::{Codec, Framing, Profile, Role, Transport};
 
 use crate::plan::{all_profiles, profile_name};
 use crate::report::file::Wanted;
+use crate::schedule::Schedule;
 use crate::select::{Filter, Selection};
 
 use super::coverage::CoverageArgs;
@@ -107,6 +108,14 @@ pub(super) struct Args {
     #[arg(long, help_heading = "How it runs")]
     pub(super) isolate: bool,
 
+    /// Runs what holds again while its bytes travel in other pieces: in one-byte writes, split at each byte, glued, read slowly
+    #[arg(long, conflicts_with = "schedule", help_heading = "How it runs")]
+    pub(super) thorough: bool,
+
+    /// In which pieces bytes travel: `plain`, `bytes`, `glued`, `slow`, or `split:N`, each frame cut behind N bytes
+    #[arg(long, value_name = "SCHEDULE", default_value_t, hide_default_value = true, help_heading = "How it runs")]
+    pub(super) schedule: Schedule,
+
     /// For authors of the suite: breaks the target in exactly one way on the wire, to see the suite find it
     #[arg(long, value_name = "NAME", help_heading = "How it runs")]
     pub(super) mutant: Option<String>,
@@ -133,7 +142,7 @@ pub(super) struct Args {
 
     /// Tells a run again that was saved with --events or --format json; nothing runs
     #[arg(long, value_name = "FILE", help_heading = "What it says",
-        conflicts_with_all = ["list", "bless", "events", "strict", "mutant", "isolate", "jobs"])]
+        conflicts_with_all = ["list", "bless", "events", "strict", "mutant", "isolate", "jobs", "thorough", "schedule"])]
     pub(super) from: Option<PathBuf>,
 
     /// Also writes this report when the run is over, again and again: html (one page), junit (XML), markdown (short),
@@ -199,7 +208,9 @@ impl Args {
 
     /// The flags of this run that a replay of one of its cases has to repeat, a space before each.
     pub(super) fn replay_flags(&self) -> String {
-        self.mutant.as_ref().map_or_else(String::new, |mutant| format!(" --mutant {mutant}"))
+        let mutant = self.mutant.as_ref().map_or_else(String::new, |mutant| format!(" --mutant {mutant}"));
+        let schedule = if self.schedule == Schedule::Plain { String::new() } else { format!(" --schedule {}", self.schedule) };
+        mutant + &schedule
     }
 }
 

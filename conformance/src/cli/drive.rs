@@ -158,6 +158,8 @@ impl Drive<'_> {
             jobs: self.args.jobs.map_or_else(processors, usize::from),
             timeout: self.args.timeout,
             isolate: self.args.isolate,
+            schedule: self.args.schedule,
+            is_thorough: self.args.thorough,
             mutant: self.mutant.clone(),
         }
     }

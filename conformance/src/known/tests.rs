@@ -31,6 +31,7 @@ fn finished(case: &str, verdict: Verdict, configuration: Configuration) -> CaseF
         title: "a title".to_owned(),
         rules: vec!["call.reply.id".to_owned()],
         configuration: Some(configuration),
+        schedule: None,
         verdict,
         known: None,
         finding,

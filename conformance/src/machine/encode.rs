@@ -70,6 +70,8 @@ pub(super) enum StepError {
     NoFrame(Codec),
     #[error("there is no connection `{0}`")]
     NoConnection(String),
+    #[error("connection `{0}` is not read now: `resume_reading` comes before what expects anything")]
+    Paused(String),
     #[error("`{0}` is no regular expression")]
     Regex(String),
 }

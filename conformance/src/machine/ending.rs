@@ -168,6 +168,7 @@ impl Machine<'_> {
         let open: Vec<String> = self.conns.keys().cloned().collect();
         for conn in open {
             if self.conns.get(&conn).is_some_and(|conn| conn.ended.is_none()) {
+                self.pause(&conn, false);
                 self.half_close(&conn);
             }
         }

@@ -160,6 +160,7 @@ impl<'a> Machine<'a> {
     pub(super) fn silent(&mut self, finding: &mut Finding) {
         let since = match &self.state {
             State::Connecting { since, .. } | State::Greeting { since, .. } | State::Draining { since } => *since,
+            State::Taking(taking) => taking.since,
             _ => self.transcript_last(),
         };
         let record = self.transcript.push(super::FIRST, Raw::Silent(self.now.saturating_sub(since)), self.step, self.now);

@@ -62,6 +62,12 @@ impl Script<'_> {
             Output::Frame(name, frame) if frame.starts_with(b"SIMPLEX") => {
                 machine.handle(Input::Frame(name, b"+OK".to_vec()), now)
             }
+            // Whoever takes no bytes refuses the empty ones too.
+            Output::Frame(name, frame) if frame.is_empty() => {
+                for _ in (self.answer)(&Json::Null) {
+                    machine.handle(Input::Refused(name.clone()), now);
+                }
+            }
             Output::Frame(name, frame) => {
                 let message: Json = serde_json::from_slice(&frame).expect("JSON");
                 for reply in (self.answer)(&message) {
@@ -78,7 +84,12 @@ impl Script<'_> {
                 let code = self.status;
                 machine.handle(Input::Exited(Exit { code: Some(code), text: format!("exit status {code}") }), now);
             }
-            Output::Bytes(..) | Output::HalfClose(_) | Output::Close(_) => {}
+            Output::AskTaken(name) => {
+                if !(self.answer)(&json!("taken")).is_empty() {
+                    machine.handle(Input::Taken(name), now);
+                }
+            }
+            Output::Bytes(..) | Output::HalfClose(_) | Output::Close(_) | Output::PauseReading(_) | Output::ResumeReading(_) => {}
         }
     }
 }
@@ -211,8 +222,26 @@ fn a_question_is_asked_until_the_result_matches() {
 }
 
 #[test]
+fn what_is_not_read_is_decided_by_what_is_taken() {
+    let taken = json!([{"pause_reading": true}, {"send": call()}, {"expect_taken": true}, {"resume_reading": true},
+        {"expect": {"type": "rep", "id": 1, "payload": 5}}]);
+    let takes = |message: &Json| if message == "taken" { vec![json!(1)] } else { echo(message) };
+    assert_eq!(kind(&outcome(taken.clone(), Connection::Own, &takes)), None);
+    assert_eq!(kind(&outcome(taken, Connection::Own, &echo)), Some(FindingKind::Hang));
+    let refused = json!([{"pause_reading": true}, {"send": call()}, {"expect_refused": true}]);
+    let refuses = |message: &Json| if message.is_null() { vec![json!(1)] } else { Vec::new() };
+    assert_eq!(kind(&outcome(refused.clone(), Connection::Own, &refuses)), None);
+    assert_eq!(kind(&outcome(refused, Connection::Own, &|_| Vec::new())), Some(FindingKind::NotClosed));
+}
+
+#[test]
 fn a_step_that_cannot_run_is_the_harness_at_fault() {
-    for steps in [json!([{"send": "$unbound"}]), json!([{"on": "z", "fence": true}]), json!([{"send": {"$any": true}}])] {
+    for steps in [
+        json!([{"send": "$unbound"}]),
+        json!([{"on": "z", "fence": true}]),
+        json!([{"send": {"$any": true}}]),
+        json!([{"pause_reading": true}, {"fence": true}]),
+    ] {
         assert_eq!(kind(&outcome(steps.clone(), Connection::Own, &echo)), Some(FindingKind::Harness), "{steps}");
     }
 }

@@ -20,6 +20,10 @@ pub(super) enum Raw {
     /// Bytes of the target that are no frame.
     Received(Vec<u8>),
     SentBytes(Vec<u8>),
+    /// The tester stops reading.
+    Paused,
+    /// The tester reads again.
+    Resumed,
     HalfClosed,
     TesterClosed,
     Ended,
@@ -113,6 +117,8 @@ impl Transcript {
             Raw::Sent(frame, greeted) => (By::Tester, self.frame_what(frame, *greeted)),
             Raw::Received(data) => (By::Target, bytes(data)),
             Raw::SentBytes(data) => (By::Tester, bytes(data)),
+            Raw::Paused => (By::Tester, What::ReadingPaused),
+            Raw::Resumed => (By::Tester, What::ReadingResumed),
             Raw::HalfClosed => (By::Tester, What::HalfClosed),
             Raw::TesterClosed => (By::Tester, What::Closed),
             Raw::Ended => (By::Target, What::Closed),

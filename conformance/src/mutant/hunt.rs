@@ -74,7 +74,7 @@ impl Hunter {
             plan(corpus, &description, &selection).plan.configurations
         });
         let plans = plans.collect();
-        let options = RunOptions { jobs: 1, timeout, isolate: false, mutant: None };
+        let options = RunOptions { jobs: 1, timeout, ..RunOptions::default() };
         Self { target, description, options, plans, broken: BTreeSet::new(), is_quick }
     }
 

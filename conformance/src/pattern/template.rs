@@ -197,7 +197,9 @@ impl Scope {
         let name = argument.get("name").and_then(Json::as_str).ok_or_else(wrong)?;
         let plus = argument.get("plus").map_or(Some(0), as_int).ok_or_else(wrong)?;
         let limit = self.limits.get(name).copied().flatten().ok_or_else(|| TemplateError::NoLimit(name.to_owned()))?;
-        Ok(i128::from(limit) + plus)
+        let each = argument.get("each").map_or(Some(1), as_int).filter(|&each| each > 0).ok_or_else(wrong)?;
+        let sum = i128::from(limit) + plus;
+        Ok(if each == 1 { sum } else { (sum + each - 1).div_euclid(each) })
     }
 }
 
@@ -233,6 +235,8 @@ mod tests {
             (json!({"$repeat": ["ab", 3]}), "ababab".into()),
             (json!({"$repeat": ["a", {"$limit": {"name": "depth", "plus": -62}}]}), "aa".into()),
             (json!({"$nest": {"$limit": {"name": "depth", "plus": 1}}}), Value::Nest(65)),
+            (json!({"$limit": {"name": "depth", "each": 10}}), Value::Int(7)),
+            (json!({"$limit": {"name": "depth", "plus": -4, "each": 10}}), Value::Int(6)),
             (json!({"$bin": "00ff"}), Value::Bin(vec![0, 255])),
             (json!({"$int": "9007199254740993"}), Value::Int(9_007_199_254_740_993)),
             (json!({"$float": "1.0"}), Value::Float(1.0)),
@@ -253,6 +257,7 @@ mod tests {
             json!({"$any": true}),
             json!({"$limit": {"name": "ext"}}),
             json!({"$limit": {"name": "frame"}}),
+            json!({"$limit": {"name": "depth", "each": 0}}),
             json!({"$bin": "0"}),
             json!({"$repeat": "ab"}),
             json!([{"$pairs": [1]}]),

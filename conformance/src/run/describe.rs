@@ -6,6 +6,7 @@ use serde_json::json;
 use super::worker::{Shared, run_alone};
 use super::{RunOptions, own};
 use crate::event::{Configuration, Description, Finding, FindingKind};
+use crate::schedule::Schedule;
 use crate::target::{Target, TargetKind};
 use crate::wire::plain_json;
 
@@ -88,7 +89,7 @@ pub async fn describe(target: &Target, options: &RunOptions) -> Result<(Descript
     let mut answered = 0;
     for configuration in candidates(target) {
         let shared = Shared::new(target, &nobody(), configuration, &options);
-        let alone = run_alone(&shared, &session, true).await;
+        let alone = run_alone(&shared, &session, Schedule::Plain, true).await;
         // An end that is not as it must be is for the run to tell.
         if let Some(value) = alone.bindings.get("description") {
             let description: Result<Description, _> = serde_json::from_value(plain_json(value));

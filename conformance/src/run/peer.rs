@@ -1,10 +1,12 @@
 //! A target that runs: how it was started, and how connections to it are had.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use duplex_vectors::{Role, Transport};
+use rustix::net::sockopt;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::ChildStdout;
@@ -17,6 +19,10 @@ use crate::transport::{Hub, Link};
 
 /// Bytes of stdout before the `listening` line.
 const MAX_PREAMBLE: usize = 64 * 1024;
+
+/// Bytes that the system reads ahead on a socket, and that it holds in a pipe, where little is wanted. With less than a few
+/// packets of the loopback a socket is not slow but stands still.
+const TIGHT: (usize, usize) = (128 * 1024, 16 * 1024);
 
 /// Exit status of a target that does not implement the configuration. r[target.not-implemented]
 pub(crate) const NOT_IMPLEMENTED: i32 = 89;
@@ -85,13 +91,17 @@ impl Peer {
         }
     }
 
-    /// A new connection. Fails when the process ends before there is one.
-    pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration) -> Result<Link, String> {
+    /// A new connection. Fails when the process ends before there is one. With a tight one the system reads little ahead.
+    pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration, is_tight: bool) -> Result<Link, String> {
         let framing = self.configuration.framing;
         let stream = match &self.reach {
             Reach::Pipes => {
                 let pipes = self.process.as_mut().and_then(Process::take_pipes);
                 let (stdin, stdout) = pipes.ok_or("a process has only one standard input")?;
+                if is_tight {
+                    tighten(&stdin);
+                    tighten(&stdout);
+                }
                 return Ok(hub.link(stdout, stdin, framing));
             }
             Reach::Dial(address) => {
@@ -105,6 +115,9 @@ impl Peer {
         };
         // Pieces of a frame are to leave as the pieces that they are.
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        if is_tight {
+            sockopt::set_socket_recv_buffer_size(&stream, TIGHT.0).map_err(|error| error.to_string())?;
+        }
         let (reader, writer) = stream.into_split();
         Ok(hub.link(reader, writer, framing))
     }
@@ -203,6 +216,12 @@ async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> 
         let keep = open.len();
         text.drain(..text.len() - keep);
     }
+}
+
+/// Gives a pipe as little room as the system allows. Where it cannot be asked for, a pipe is small enough.
+fn tighten(_pipe: impl AsFd) {
+    #[cfg(target_os = "linux")]
+    let _has_its_size = rustix::pipe::fcntl_setpipe_size(_pipe, TIGHT.1);
 }
 
 async fn discard(mut stdout: ChildStdout) {

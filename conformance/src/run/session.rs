@@ -11,6 +11,7 @@ use crate::judge;
 use crate::machine::{FIRST, Input, Machine, Outcome, Output, Setup};
 use crate::mutant::{Direction, Effect, Filter};
 use crate::pattern::Bindings;
+use crate::schedule::{self, Schedule};
 use crate::transport::{Event, Hub, Link};
 use crate::wire::framing;
 
@@ -36,12 +37,17 @@ pub(crate) struct Driven {
     pub(crate) bindings: Bindings,
     /// Whether the process ended.
     pub(crate) exited: bool,
+    /// The longest write in bytes, as it would be if nothing was split or glued.
+    pub(crate) longest_write: usize,
+    /// How many writes there were.
+    pub(crate) writes: usize,
 }
 
-/// Runs a session to its end. `kept` is the connection of a chain: taken if the session is chained, given back if it ends well.
+/// Runs a session to its end, its bytes in the pieces of a schedule. `kept` is the connection of a chain: taken if the session is chained, given back if it ends well.
 pub(crate) async fn drive(
     session: &Session,
     setup: Setup,
+    schedule: Schedule,
     peer: &mut Peer,
     hub: &mut Hub,
     kept: &mut Option<Channel>,
@@ -53,12 +59,28 @@ pub(crate) async fn drive(
     let mut channels = BTreeMap::new();
     if let Some(channel) = kept.take() {
         channel.link.renew();
+        channel.link.resume(schedule);
         channels.insert(FIRST.to_owned(), channel);
     }
-    let mut driver =
-        Driver { machine: &mut machine, peer, hub, channels, started, limit, new_filter, exited: None, unnoticed: Vec::new() };
+    // Where reading stops or is slow, the system is not to read ahead for us.
+    let is_tight = schedule == Schedule::Slow || !schedule::is_free(session);
+    let mut driver = Driver {
+        machine: &mut machine,
+        peer,
+        hub,
+        channels,
+        started,
+        limit,
+        new_filter,
+        exited: None,
+        unnoticed: Vec::new(),
+        schedule,
+        is_tight,
+        glued: BTreeMap::new(),
+        written: Written::default(),
+    };
     driver.run().await;
-    let (exited, mut channels) = (driver.exited.is_some(), driver.channels);
+    let (exited, mut channels, written) = (driver.exited.is_some(), driver.channels, driver.written);
     let outcome = machine.outcome().cloned().unwrap_or_else(|| Outcome {
         finding: Some(too_long(session)),
         highest_id: 0,
@@ -69,7 +91,14 @@ pub(crate) async fn drive(
         *kept = channels.remove(FIRST);
     }
     let received = machine.received().map(|(connection, frame)| (connection.to_owned(), frame.to_vec())).collect();
-    Driven { outcome, received, bindings: machine.bindings().clone(), exited }
+    Driven {
+        outcome,
+        received,
+        bindings: machine.bindings().clone(),
+        exited,
+        longest_write: written.longest,
+        writes: written.count,
+    }
 }
 
 fn too_long(session: &Session) -> Finding {
@@ -89,6 +118,18 @@ struct Driver<'d, 's> {
     exited: Option<Instant>,
     /// Connections that the machine closed, and a mutant keeps open.
     unnoticed: Vec<Channel>,
+    schedule: Schedule,
+    is_tight: bool,
+    /// What a schedule that glues has not written yet.
+    glued: BTreeMap<String, Vec<u8>>,
+    written: Written,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    longest: usize,
+    count: usize,
 }
 
 impl Driver<'_, '_> {
@@ -98,6 +139,7 @@ impl Driver<'_, '_> {
             while let Some(output) = self.machine.poll() {
                 self.carry_out(output).await;
             }
+            self.write_glued();
             if self.machine.outcome().is_some() || Instant::now() > end {
                 return;
             }
@@ -127,8 +169,9 @@ impl Driver<'_, '_> {
 
     async fn carry_out(&mut self, output: Output) {
         match output {
-            Output::Connect(name) => match self.peer.connect(self.hub, self.limit).await {
+            Output::Connect(name) => match self.peer.connect(self.hub, self.limit, self.is_tight).await {
                 Ok(link) => {
+                    link.resume(self.schedule);
                     self.channels
                         .insert(name.clone(), Channel { link, filter: (self.new_filter)().map(|filter| filter.on(&name)) });
                     self.handle(Input::Connected(name));
@@ -146,11 +189,29 @@ impl Driver<'_, '_> {
                 };
                 self.apply(&name, effects);
             }
+            Output::PauseReading(name) => {
+                if let Some(channel) = self.channels.get(&name) {
+                    channel.link.pause();
+                }
+            }
+            Output::ResumeReading(name) => {
+                if let Some(channel) = self.channels.get(&name) {
+                    channel.link.resume(self.schedule);
+                }
+            }
+            Output::AskTaken(name) => {
+                self.write_glued();
+                if let Some(channel) = self.channels.get(&name) {
+                    channel.link.ask_taken();
+                }
+            }
             Output::HalfClose(name) => {
+                self.write_glued();
                 let effects = self.ended(&name, Direction::ToTarget);
                 self.apply(&name, effects);
             }
             Output::Close(name) => {
+                self.write_glued();
                 let (ends, others): (Vec<Effect>, _) =
                     self.ended(&name, Direction::ToTarget).into_iter().partition(|effect| matches!(effect, Effect::End(_)));
                 self.apply(&name, others);
@@ -175,6 +236,8 @@ impl Driver<'_, '_> {
             }
             Event::Unframed(what, bytes) => self.handle(Input::Unframed(name, what, bytes)),
             Event::Flood => self.handle(Input::Flood(name)),
+            Event::Taken => self.handle(Input::Taken(name)),
+            Event::Refused => self.handle(Input::Refused(name)),
             Event::Ended(rest) => {
                 let (ends, others): (Vec<Effect>, _) =
                     self.ended(&name, Direction::FromTarget).into_iter().partition(|effect| matches!(effect, Effect::End(_)));
@@ -206,16 +269,10 @@ impl Driver<'_, '_> {
         for effect in effects {
             match effect {
                 Effect::Frame(Direction::ToTarget, frame) => {
-                    if let Some(channel) = self.channels.get(name) {
-                        channel.link.write(framing::frame(self.peer.configuration.framing, &frame));
-                    }
+                    self.write(name, framing::frame(self.peer.configuration.framing, &frame));
                 }
                 Effect::Frame(Direction::FromTarget, frame) => self.handle(Input::Frame(name.to_owned(), frame)),
-                Effect::Bytes(bytes) => {
-                    if let Some(channel) = self.channels.get(name) {
-                        channel.link.write(bytes);
-                    }
-                }
+                Effect::Bytes(bytes) => self.write(name, bytes),
                 Effect::Unframed(bytes) => {
                     self.handle(Input::Unframed(name.to_owned(), "these bytes are no frame".to_owned(), bytes));
                 }
@@ -230,6 +287,25 @@ impl Driver<'_, '_> {
                     let others: Vec<String> = self.channels.keys().filter(|other| *other != name).cloned().collect();
                     others.iter().for_each(|other| self.cut(other));
                 }
+            }
+        }
+    }
+
+    fn write(&mut self, name: &str, bytes: Vec<u8>) {
+        self.written.longest = self.written.longest.max(bytes.len());
+        self.written.count += 1;
+        if self.schedule == Schedule::Glued {
+            self.glued.entry(name.to_owned()).or_default().extend(bytes);
+        } else if let Some(channel) = self.channels.get(name) {
+            channel.link.write(bytes, self.schedule);
+        }
+    }
+
+    /// Writes what was kept back to leave in one piece: the machine waits for the target now.
+    fn write_glued(&mut self) {
+        for (name, bytes) in std::mem::take(&mut self.glued) {
+            if let Some(channel) = self.channels.get(&name) {
+                channel.link.write(bytes, self.schedule);
             }
         }
     }

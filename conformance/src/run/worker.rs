@@ -8,15 +8,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use duplex_vectors::{Action, FrameSource, Greeting, Profile, RawFrame, Session, Transport};
 
 use super::peer::{NOT_IMPLEMENTED, NotUp, Peer};
-use super::schedule::{Next, Schedule};
+use super::queue::{Next, Queue};
 use super::session::{Channel, Driven, drive};
-use super::{RunOptions, blocked, finished, message};
+use super::{Held, RunOptions, blocked, finished, message};
 use crate::event::{By, CaseFinished, Configuration, Description, Exchange, Finding, FindingKind, What};
 use crate::judge;
 use crate::machine::{Connection, FIRST_FENCE, Pace, Setup};
 use crate::mutant::{Filter, Mutant};
 use crate::observe::Observations;
 use crate::plan::Case;
+use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::transport::Hub;
 use crate::wire::Value;
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     ungreeted: AtomicUsize,
     /// Message vectors that the target took.
     proved: Mutex<BTreeSet<String>>,
+    /// The cases that held.
+    held: Mutex<Vec<Held>>,
 }
 
 impl Shared {
@@ -69,6 +72,7 @@ impl Shared {
             lingers: AtomicBool::new(false),
             ungreeted: AtomicUsize::new(0),
             proved: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -79,6 +83,17 @@ impl Shared {
 
     fn proved(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.proved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cases that held, in the order of the plan.
+    pub(super) fn held(&self) -> Vec<Held> {
+        let mut held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        held.sort_by_key(|one| one.index);
+        held
+    }
+
+    fn note_held(&self, held: Held) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(held);
     }
 
     /// Whether the target is known to answer nothing any more.
@@ -134,10 +149,14 @@ pub(crate) struct Alone {
     pub(crate) duration: Duration,
     /// Whether the program could not even be started.
     pub(crate) is_no_program: bool,
+    /// The longest write in bytes.
+    pub(crate) longest_write: usize,
+    /// How many writes there were.
+    pub(crate) writes: usize,
 }
 
-/// Runs a session on a process of its own. A patient one waits the whole limit before it asks whether the target lives.
-pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bool) -> Alone {
+/// Runs a session on a process of its own, its bytes in these pieces. A patient one waits the whole limit before it asks whether the target lives.
+pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Schedule, is_patient: bool) -> Alone {
     let started = Instant::now();
     let start_limit = shared.options.timeout.max(Duration::from_secs(5));
     let mut peer = match Peer::start(&shared.target, shared.configuration, start_limit).await {
@@ -148,6 +167,8 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bo
                 bindings: BTreeMap::new(),
                 duration: started.elapsed(),
                 is_no_program: matches!(error, NotUp::Spawn(_)),
+                longest_write: 0,
+                writes: 0,
             };
         }
     };
@@ -156,15 +177,17 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, is_patient: bo
     // The first session of a configuration shows that there is a target at all: no fault is put in.
     let is_smoke = session.id == "target:smoke";
     let driven =
-        drive(session, setup, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke)).await;
+        drive(session, setup, schedule, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke))
+            .await;
     if !is_smoke {
         shared.observe(session, &connection, &driven);
     }
-    let finding = complete(driven.outcome.finding, &peer, shared.configuration).await;
+    let finding = complete(driven.outcome.finding.clone(), &peer, shared.configuration).await;
     if finding.is_none() && shared.configuration.transport == Transport::Tcp {
         peer.stop().await;
     }
-    Alone { finding, bindings: driven.bindings, duration: started.elapsed(), is_no_program: false }
+    let Driven { bindings, longest_write, writes, .. } = driven;
+    Alone { finding, bindings, duration: started.elapsed(), is_no_program: false, longest_write, writes }
 }
 
 /// Adds to a finding what only the process can tell.
@@ -198,6 +221,8 @@ pub(super) struct Worker {
     hub: Hub,
     company: Option<Company>,
     processes: usize,
+    /// What the sessions of the current case wrote: the longest write in bytes, and how many there were.
+    written: (usize, usize),
 }
 
 /// A process that serves several sessions.
@@ -215,37 +240,59 @@ struct Company {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
-        Self { shared, number, hub: Hub::default(), company: None, processes: 0 }
+        Self { shared, number, hub: Hub::default(), company: None, processes: 0, written: (0, 0) }
     }
 
     /// Runs cases until none is left.
-    pub(super) async fn work(mut self, schedule: Arc<Schedule>) {
+    pub(super) async fn work(mut self, queue: Arc<Queue>) {
         let configuration = self.shared.configuration;
-        while let Some(next) = schedule.next().await {
+        while let Some(next) = queue.next().await {
             match next {
                 Next::Run(index, case) if self.shared.is_deaf() => {
                     let why = format!("The target stopped answering: {DEAF} cases in a row were not even greeted.");
                     let finding = blocked(case.rules(), &why);
-                    schedule.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
+                    queue.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
                 }
                 Next::Run(index, case) => {
                     let started = Instant::now();
                     let finding = self.run_case(&case).await;
                     self.shared.note_greeting(&case, finding.as_ref());
-                    schedule.finish(index, finished(&case, configuration, finding, started.elapsed()));
+                    if finding.is_none() {
+                        let (longest_write, writes) = self.written;
+                        self.shared.note_held(Held { index, longest_write, writes });
+                    }
+                    queue.finish(index, finished(&case, configuration, finding, started.elapsed()));
                 }
                 Next::Blocked(index, case, before) => {
                     let finding = blocked(case.rules(), &format!("`{before}`, which this case builds on, failed."));
-                    schedule.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
+                    queue.finish(index, finished(&case, configuration, Some(finding), Duration::ZERO));
                 }
             }
         }
+        self.stop().await;
+    }
+
+    /// Ends its process.
+    pub(super) async fn stop(mut self) {
         if let Some(company) = self.company.take() {
             company.peer.stop().await;
         }
     }
 
+    /// Runs a session once in a schedule, in company where it may.
+    pub(super) async fn run_once(&mut self, session: &Session, schedule: Schedule) -> Option<Finding> {
+        let is_stdio = self.shared.configuration.transport == Transport::Stdio;
+        let shared = Arc::clone(&self.shared);
+        if shared.options.isolate || (is_stdio && !is_chainable(session)) {
+            return run_alone(&shared, session, schedule, true).await.finding;
+        }
+        let finding = self.run_in_company(session, schedule, is_stdio).await.0?;
+        self.company = None;
+        Some(finding)
+    }
+
     async fn run_case(&mut self, case: &Case) -> Option<Finding> {
+        self.written = (0, 0);
         let is_proved = |id: &str| self.shared.proved().contains(id);
         let sessions = match message::sessions(case, self.shared.configuration.codec, &is_proved) {
             Ok(sessions) => sessions,
@@ -267,12 +314,19 @@ impl Worker {
     async fn run_session(&mut self, session: &Session) -> Option<Finding> {
         let is_stdio = self.shared.configuration.transport == Transport::Stdio;
         let shared = Arc::clone(&self.shared);
+        let schedule = shared.options.schedule;
         if shared.options.isolate || (is_stdio && !is_chainable(session)) {
-            let finding = run_alone(&shared, session, false).await.finding?;
+            let alone = run_alone(&shared, session, schedule, false).await;
+            self.note_written(alone.longest_write, alone.writes);
+            let finding = alone.finding?;
             // Silence is only proved by the full limit.
-            return if rests_on_silence(&finding) { run_alone(&shared, session, true).await.finding } else { Some(finding) };
+            return if rests_on_silence(&finding) {
+                run_alone(&shared, session, schedule, true).await.finding
+            } else {
+                Some(finding)
+            };
         }
-        let (finding, had_company) = self.run_in_company(session, is_stdio).await;
+        let (finding, had_company) = self.run_in_company(session, schedule, is_stdio).await;
         let finding = finding?;
         // After a failure the process is no measure for others.
         self.company = None;
@@ -290,16 +344,20 @@ impl Worker {
         }
         if rests_on_silence(&finding) {
             // As impatient as before: if it fails again, it may only be slow.
-            if run_alone(&shared, session, false).await.finding.is_some() {
-                return run_alone(&shared, session, true).await.finding;
+            if run_alone(&shared, session, schedule, false).await.finding.is_some() {
+                return run_alone(&shared, session, schedule, true).await.finding;
             }
-        } else if let Some(again) = run_alone(&shared, session, true).await.finding {
+        } else if let Some(again) = run_alone(&shared, session, schedule, true).await.finding {
             return Some(again);
         }
         Some(depends(finding, had_company))
     }
 
-    async fn run_in_company(&mut self, session: &Session, is_chained: bool) -> (Option<Finding>, bool) {
+    fn note_written(&mut self, longest: usize, writes: usize) {
+        self.written = (self.written.0.max(longest), self.written.1 + writes);
+    }
+
+    async fn run_in_company(&mut self, session: &Session, schedule: Schedule, is_chained: bool) -> (Option<Finding>, bool) {
         let shared = Arc::clone(&self.shared);
         // An initiator that serves one session a process has ended well.
         if self.company.as_ref().is_some_and(|company| company.is_over) {
@@ -326,13 +384,15 @@ impl Worker {
         if is_chained {
             (setup.shift, setup.fence) = (company.shift, company.fence);
         }
-        let driven = drive(session, setup, &mut company.peer, &mut self.hub, &mut company.chain, &|| shared.filter()).await;
+        let driven =
+            drive(session, setup, schedule, &mut company.peer, &mut self.hub, &mut company.chain, &|| shared.filter()).await;
         let worker = if is_chained {
             format!("{}.{}", self.number, self.processes)
         } else {
             format!("{}.{}.{}", self.number, self.processes, company.served)
         };
         shared.observe(session, &worker, &driven);
+        self.note_written(driven.longest_write, driven.writes);
         company.shift = (driven.outcome.highest_id / SHIFT + 1) * SHIFT;
         company.fence = driven.outcome.fence;
         company.is_over = driven.exited;

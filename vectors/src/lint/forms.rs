@@ -124,7 +124,11 @@ fn wrong_argument(key: &str, argument: &Value) -> Option<&'static str> {
         ),
         "$repeat" => (matches!(items, Some([text, times]) if text.is_string() && is_count(times)), "a string and how many times"),
         "$nest" => (is_count(argument), "how many containers"),
-        "$limit" => (argument["name"].as_str().is_some_and(|name| duplex_spec::limit(name).is_some()), "the `name` of a limit"),
+        "$limit" => (
+            argument["name"].as_str().is_some_and(|name| duplex_spec::limit(name).is_some())
+                && argument.get("each").is_none_or(|each| each.as_u64().is_some_and(|each| each > 0)),
+            "the `name` of a limit, perhaps with `plus` and with `each`",
+        ),
         "$i" => (argument.is_i64(), "an integer"),
         "$any" => (*argument == Value::Bool(true), "`true`"),
         "$type" => (text.is_some_and(|text| TYPES.contains(&text)), "a type"),

@@ -23,7 +23,8 @@ pub(super) fn lint(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
     after(session, corpus, file);
     applies(session, file);
     greeting(session, file);
-    let mut dialogue = Dialogue { file, names: BTreeMap::new(), connections: BTreeSet::new(), shared: !session.fresh };
+    let mut dialogue =
+        Dialogue { file, names: BTreeMap::new(), connections: BTreeSet::new(), paused: BTreeSet::new(), shared: !session.fresh };
     dialogue.steps(&session.steps, "steps", &Round::default());
     for (name, (uses, field)) in std::mem::take(&mut dialogue.names) {
         if uses == 1 {
@@ -103,6 +104,8 @@ struct Dialogue<'a, 'f> {
     /// Names, with how often each was used and where first.
     names: BTreeMap<String, (usize, String)>,
     connections: BTreeSet<String>,
+    /// The connections that are not read; nothing is the first one.
+    paused: BTreeSet<Option<String>>,
     shared: bool,
 }
 
@@ -113,7 +116,29 @@ impl Dialogue<'_, '_> {
             if let Some(name) = step.on.as_ref().filter(|name| !self.connections.contains(*name)) {
                 self.file.problem(format!("{field}.on"), format!("no step before connects `{name}`"));
             }
+            self.reading(step, &field);
             self.step(&step.action, &field, round);
+        }
+    }
+
+    /// What is not read cannot be expected.
+    fn reading(&mut self, step: &Step, field: &str) {
+        let is_paused = self.paused.contains(&step.on);
+        match step.action {
+            Action::PauseReading(_) if is_paused => self.file.problem(field, "the connection is not read already"),
+            Action::PauseReading(_) => {
+                self.paused.insert(step.on.clone());
+            }
+            Action::ResumeReading(_) if !is_paused => self.file.problem(field, "the connection is read already"),
+            // An end that was expected leaves nothing to read.
+            Action::ResumeReading(_) | Action::ExpectRefused(_) => {
+                self.paused.remove(&step.on);
+            }
+            _ if is_paused && step.action.waits_for_frames() => {
+                self.file
+                    .problem(field, "nothing can be expected of a connection that is not read: `resume_reading` comes before");
+            }
+            _ => {}
         }
     }
 
@@ -161,7 +186,11 @@ impl Dialogue<'_, '_> {
             | Action::Fence(_)
             | Action::Settle(_)
             | Action::Close(_)
-            | Action::HalfClose(_) => {}
+            | Action::HalfClose(_)
+            | Action::PauseReading(_)
+            | Action::ResumeReading(_)
+            | Action::ExpectTaken(_)
+            | Action::ExpectRefused(_) => {}
         }
         if let Action::SendFrame(FrameSource::Damaged(_)) | Action::SendBytes(_) = action {
             for message in messages(action) {

@@ -9,7 +9,7 @@ use crate::event::{CaseFinished, Verdict};
 use crate::plan::Case;
 
 /// The cases of a configuration, shared by its workers.
-pub(super) struct Schedule {
+pub(super) struct Queue {
     cases: Vec<Case>,
     /// The prerequisites of each case that run in this configuration.
     after: Vec<Vec<usize>>,
@@ -31,7 +31,7 @@ pub(super) enum Next {
     Blocked(usize, Case, String),
 }
 
-impl Schedule {
+impl Queue {
     /// All of these, in order; with `blocks`, what builds on a case that failed does not run.
     pub(super) fn new(cases: &[Case], blocks: bool) -> (Self, mpsc::UnboundedReceiver<(usize, CaseFinished)>) {
         let by_id: BTreeMap<String, usize> = cases.iter().enumerate().map(|(index, case)| (case.id(), index)).collect();
