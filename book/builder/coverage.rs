@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::BookError;
-use crate::prepare::{Sources, relative, rule_link};
+use crate::prepare::{Sources, count, relative, rule_link};
 
 /// The chapter that shows it.
 pub(crate) const PAGE: &str = "conformance/coverage.md";
@@ -108,6 +108,7 @@ struct Covered<'a> {
     profiles: BTreeSet<&'static str>,
     sessions: usize,
     messages: usize,
+    for_codecs: usize,
     frames: bool,
     probes: bool,
     mutants: usize,
@@ -117,11 +118,13 @@ impl<'a> Covered<'a> {
     fn of(rule: &'a Rule, sources: &Sources<'_>) -> Self {
         let cites = |rules: &[String]| rules.contains(&rule.id);
         let sessions: Vec<_> = sources.corpus.sessions().iter().filter(|session| cites(&session.rules)).collect();
+        let messages: Vec<_> = sources.corpus.messages().iter().filter(|message| cites(&message.rules)).collect();
         Self {
             rule,
             profiles: sessions.iter().map(|session| profile(session.profile)).collect(),
             sessions: sessions.len(),
-            messages: sources.corpus.messages().iter().filter(|message| cites(&message.rules)).count(),
+            messages: messages.iter().filter(|message| message.is_carried()).count(),
+            for_codecs: messages.iter().filter(|message| !message.is_carried()).count(),
             frames: sources.framed.contains(&rule.id),
             probes: rule.id.starts_with(PROBED),
             mutants: sources.mutants.of(&rule.id).len(),
@@ -146,9 +149,10 @@ impl<'a> Covered<'a> {
             None => self.profiles.iter().copied().collect::<Vec<_>>().join(", "),
         };
         format!(
-            "| <a id=\"c-{id}\"></a>{link} | {level} | {profiles} | {} | {} | {standing} | {} |\n",
+            "| <a id=\"c-{id}\"></a>{link} | {level} | {profiles} | {} | {} | {} | {standing} | {} |\n",
             to(self.sessions),
             to(self.messages),
+            to(self.for_codecs),
             to(self.mutants),
         )
     }
@@ -184,15 +188,23 @@ pub(crate) fn markdown(path: &str, sources: &Sources<'_>) -> String {
             (of_level().filter(|one| one.is_decided()).count(), of_level().filter(|one| one.mutants > 0).count());
         let _ = writeln!(out, "| `{level}` | {} | {decided} | {untestable} | {proved} |", of_level().count());
     }
+    let messages = sources.corpus.messages();
+    let carried = messages.iter().filter(|message| message.is_carried()).count();
+    let _ = write!(
+        out,
+        "\nOf {}, a session can carry {carried} to a peer; the other {} are for codecs alone and decide nothing here.\n",
+        count(messages.len(), "message vector"),
+        messages.len() - carried,
+    );
     out.push_str("\n<div class=\"coverage\">\n");
     let mut chapter = "";
     for one in &all {
         if one.rule.chapter != chapter {
             chapter = &one.rule.chapter;
             let title = sources.chapters.get(chapter).map_or(chapter, String::as_str);
-            let _ = write!(out, "\n## [{title}]({})\n\n", relative(path, chapter));
+            let _ = write!(out, "\n## {title}\n\n");
             out.push_str(
-                "| rule | level | profile | sessions | messages | standing | mutants |\n|---|---|---|--:|--:|---|--:|\n",
+                "| rule | level | profile | sessions | messages | codecs | standing | mutants |\n|---|---|---|--:|--:|--:|---|--:|\n",
             );
         }
         out.push_str(&one.row(path, sources));

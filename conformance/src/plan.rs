@@ -6,7 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use duplex_vectors::{Class, Codec, Corpus, Framing, MessageVector, Profile, Role, Session, Transport};
-use serde_json::Value;
 
 use crate::event::{Configuration, Description, Event, Excluded, LeftOut, NotClaimed, PlannedCase, PlannedConfiguration};
 use crate::select::{Selection, admits};
@@ -155,7 +154,7 @@ impl Planning {
 /// Every case of the suite: sessions, then the messages that a session can carry.
 #[must_use]
 pub fn suite(corpus: &'static Corpus) -> Vec<Case> {
-    let messages = corpus.messages().iter().filter(|vector| is_runnable(vector)).map(Case::Message);
+    let messages = corpus.messages().iter().filter(|vector| vector.is_carried()).map(Case::Message);
     corpus.sessions().iter().map(Case::Session).chain(messages).collect()
 }
 
@@ -166,7 +165,7 @@ pub fn plan(corpus: &'static Corpus, description: &Description, selection: &Sele
     let configurations = configurations(description, selection, &mut not_claimed);
     let mut left_out = Vec::new();
 
-    let carried_by_files = corpus.messages().iter().filter(|vector| !is_runnable(vector));
+    let carried_by_files = corpus.messages().iter().filter(|vector| !vector.is_carried());
     let carried_by_files =
         carried_by_files.filter(|vector| selection.has_case(&Case::Message(vector).id(), &vector.rules)).count();
     let selected: Vec<Case> = suite(corpus)
@@ -263,20 +262,6 @@ pub fn profile_name(profile: Profile) -> &'static str {
         Profile::Deadline => "deadline",
         Profile::Transactions => "transactions",
     }
-}
-
-/// Whether a session can carry the message to a target and tell what became of it: any invalid one, and a valid one if it
-/// is a whole call of the echo. Valid ones of the area `stream` belong into a stream.
-fn is_runnable(vector: &MessageVector) -> bool {
-    if vector.class.is_some() {
-        return true;
-    }
-    let is_alone = vector.valid && !vector.id.starts_with("stream.");
-    let Some(message) = vector.message.as_ref().filter(|_| is_alone) else { return false };
-    message["type"] == "req"
-        && message.get("id").is_some_and(|id| !id.is_null() && id != 0)
-        && message["method"] == "conformance.echo"
-        && message["more"] != Value::Bool(true)
 }
 
 /// Claimed and asked-for configurations, in the order of a run; MessagePack cannot stand in lines.

@@ -86,6 +86,21 @@ impl MessageVector {
         }
     }
 
+    /// Whether a session can carry the message to a peer and tell what became of it: any invalid one, and a valid one if it is
+    /// a whole call of the echo. Valid ones of the area `stream` belong into a stream. The others are for codecs alone.
+    #[must_use]
+    pub fn is_carried(&self) -> bool {
+        if self.class.is_some() {
+            return true;
+        }
+        let is_alone = self.valid && !self.id.starts_with("stream.");
+        let Some(message) = self.message.as_ref().filter(|_| is_alone) else { return false };
+        message["type"] == "req"
+            && message.get("id").is_some_and(|id| !id.is_null() && id != 0)
+            && message["method"] == "conformance.echo"
+            && message["more"] != serde_json::Value::Bool(true)
+    }
+
     fn bytes(&self, field: &'static str, digits: &str) -> Result<Vec<u8>, FrameError> {
         hex::decode(digits).map_err(|source| FrameError { id: self.id.clone(), field, source })
     }
