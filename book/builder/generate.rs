@@ -11,13 +11,14 @@ use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
 use crate::prepare::{Sources, count, relative, rule_link, vector_links};
-use crate::{coverage, sequence, states};
+use crate::{comparison, coverage, sequence, states};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 11] = [
+pub(crate) const NAMES: [&str; 12] = [
     "rule-index",
     "rule-counts",
     "coverage",
+    "comparison",
     "error-codes",
     "limits",
     "sessions",
@@ -39,6 +40,7 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
         "rule-index" => rule_index(path, sources),
         "rule-counts" => rule_counts(sources),
         "coverage" => coverage::markdown(path, sources),
+        "comparison" => comparison::markdown(path, sources),
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
         "sessions" => sessions(path, sources),
@@ -94,7 +96,7 @@ fn rule_index(path: &str, sources: &Sources<'_>) -> String {
         if rule.chapter != chapter {
             chapter = &rule.chapter;
             let title = sources.chapters.get(chapter).map_or(chapter, String::as_str);
-            let _ = write!(out, "\n## [{title}]({})\n\n", relative(path, chapter));
+            let _ = write!(out, "\n## {title}\n\n");
         }
         out.push_str(&index_entry(path, rule, sources));
     }

@@ -4,6 +4,7 @@
 //! to mdBook as a library, so that nobody has to install one. What is checked, is checked in the same pass: rules, JSON
 //! examples, and in the built pages every link. Nothing here fetches or runs anything, and no chapter is written.
 
+mod comparison;
 mod coverage;
 mod dialogue;
 mod examples;
@@ -24,6 +25,7 @@ use duplex_vectors::Corpus;
 use mdbook_driver::MDBook;
 use mdbook_driver::config::Config;
 
+use crate::comparison::Results;
 use crate::coverage::Mutants;
 use crate::examples::{Examples, Seen};
 use crate::prepare::Sources;
@@ -33,8 +35,8 @@ const OURS: &str = ".duplex-book";
 
 /// Builds `root/book` into `out` and checks it.
 ///
-/// `root` is the repository: besides the chapters, `root/vectors` and, where they exist, `root/spec/schemas` and
-/// `root/conformance/mutants` are read.
+/// `root` is the repository: besides the chapters, `root/vectors` and, where they exist, `root/spec/schemas`,
+/// `root/conformance/mutants` and `root/conformance/results` are read.
 /// `out` is emptied first, unless it holds something that no earlier build wrote, which is an error.
 pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
     let src = root.join("book/src");
@@ -43,10 +45,18 @@ pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
     let examples = Examples::load(root)?;
     let mutants = Mutants::load(root)?;
     let framed = coverage::framed(root)?;
+    let results = Results::load(root)?;
     let mut book = load(root, out)?;
     let chapters: BTreeMap<String, String> =
         book.book.chapters().filter_map(|c| Some((c.path.as_ref()?.to_str()?.to_owned(), c.name.clone()))).collect();
-    let sources = Sources { registry: &registry, corpus: &corpus, chapters: &chapters, mutants: &mutants, framed: &framed };
+    let sources = Sources {
+        registry: &registry,
+        corpus: &corpus,
+        chapters: &chapters,
+        mutants: &mutants,
+        framed: &framed,
+        results: &results,
+    };
 
     let mut problems = prepare::citations(&sources);
     let mut seen = Seen::default();
@@ -133,6 +143,14 @@ pub enum BookError {
     /// A file of mutants does not parse.
     #[error("{}: {what}", path.display())]
     Mutants {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// The results of a run do not parse.
+    #[error("{}: {what}; `cargo xtask compare` writes it", path.display())]
+    Results {
         /// The file.
         path: PathBuf,
         /// Why.

@@ -78,8 +78,9 @@ fn serve(root: PathBuf, out: PathBuf, port: u16) -> ExitCode {
             watched.rebuild(|out| build(&root, out));
         };
         rebuild();
-        let sources = ["book/src", "book/theme", "book/book.toml", "vectors", "spec/schemas", "conformance/mutants"]
-            .map(|path| root.join(path));
+        let sources =
+            ["book/src", "book/theme", "book/book.toml", "vectors", "spec/schemas", "conformance/mutants", "conformance/results"]
+                .map(|path| root.join(path));
         watch(&sources, rebuild)
     });
     match pages.serve(&listener) {

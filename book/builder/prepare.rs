@@ -16,6 +16,7 @@ use duplex_spec::rule::Registry;
 use duplex_vectors::Corpus;
 
 use crate::Problem;
+use crate::comparison::Results;
 use crate::coverage::{self, Mutants};
 use crate::{dialogue, generate};
 
@@ -31,6 +32,8 @@ pub(crate) struct Sources<'a> {
     pub(crate) mutants: &'a Mutants,
     /// The rules that every frame is held against.
     pub(crate) framed: &'a BTreeSet<String>,
+    /// What implementations did, as runs saw it.
+    pub(crate) results: &'a [Results],
 }
 
 /// Rules that vectors and mutants cite and no chapter has.
@@ -122,6 +125,17 @@ pub(crate) fn vector_links(from: &str, id: &str, sources: &Sources<'_>) -> Vec<S
         .map(|v| to(&generate::session_page(&v.id, sources), "session", &v.id))
         .chain(messages.map(|v| to(generate::MESSAGES_PAGE, "message", &v.id)))
         .collect()
+}
+
+/// A case of a run as a link to its vector; the bare id of a standing check or a probe, and of a vector that is gone.
+pub(crate) fn vector_link(from: &str, case: &str, sources: &Sources<'_>) -> String {
+    let message = case.strip_prefix("message:").filter(|id| sources.corpus.message(id).is_some());
+    let session = sources.corpus.session(case).map(|_| (generate::session_page(case, sources), "session", case));
+    let found = session.or(message.map(|id| (generate::MESSAGES_PAGE.to_owned(), "message", id)));
+    match found.filter(|(page, _, _)| sources.chapters.contains_key(page)) {
+        Some((page, kind, id)) => format!("[`{case}`]({}#{kind}-{id})", relative(from, &page)),
+        None => format!("`{case}`"),
+    }
 }
 
 /// `to` as a relative link from the chapter `from`, both below `book/src`.

@@ -119,6 +119,84 @@ fn the_page_of_coverage_and_the_box_of_a_rule_lead_to_each_other() {
 }
 
 #[test]
+fn messages_that_no_session_can_carry_are_counted_apart() {
+    let fixture = Fixture::new(RULE, "# Two\n");
+    fixture.write("book/src/conformance/coverage.md", "# C\n\n<!-- generated: coverage -->\n");
+    fixture.write("book/src/conformance/messages.md", "# M\n\n<!-- generated: messages -->\n");
+    let pages = "[C](conformance/coverage.md)\n[M](conformance/messages.md)\n";
+    fixture.write("book/src/SUMMARY.md", &format!("{SUMMARY}{pages}"));
+    for (name, method) in [("carried", "conformance.echo"), ("alone", "another"), ("alone-too", "another")] {
+        let message = format!(r#"{{"type": "req", "id": 1, "method": "{method}", "payload": 1}}"#);
+        fixture.write(
+            &format!("vectors/messages/x/{name}.json"),
+            &format!(
+                r#"{{"id": "x.{name}", "rules": ["a.b"], "title": "t", "valid": true, "message": {message}, "json": "{{}}"}}"#
+            ),
+        );
+    }
+    fixture.build().expect("the book builds");
+    let page = fixture.page("conformance/coverage.html");
+    assert!(page.contains("Of 3 message vectors, a session can carry 1 to a peer; the other 2"), "{page}");
+    let link = |number| format!("<a href=\"../one.html#r-a.b\">{number}</a>");
+    let place = |number: u8| page.find(&link(number)).unwrap_or_else(|| panic!("{number}: {page}"));
+    assert!(place(1) < place(2), "{page}");
+}
+
+const RESULTS: &str = r#"{"format": 1, "target": "perl", "name": "Peer<1>", "version": "2.0", "language": "Perl", "harness": "0.1.0",
+    "homepage": "javascript:alert(1)", "suite": "SUITE", "selected": 9, "configurations": ["tcp acceptor length json"],
+    "profiles": {}, "not_claimed": [{"what": "profile streaming", "cases": 1}],
+    "rules": {"a.b": {"held": 1, "known": 2}, "a.c": {"held": 3}, "a.d": {"not-claimed": 1}},
+    "failures": [{"rule": "a.b", "outcome": "known", "why": "it | lets <go> `of` it", "cases": ["x.y", "observe:a.b"]}]}"#;
+
+/// A book with a comparison of one implementation, measured with the vectors of this revision; nothing for the book's own.
+fn compared(results: &str) -> Fixture {
+    let more = ["c", "d", "e"].map(|id| format!("\nr[a.{id}]\nA peer MUST go.\n")).concat();
+    let fixture = Fixture::new(&format!("{RULE}{more}"), "# Two\n");
+    fixture.write("book/src/conformance/comparison.md", "# C\n\n<!-- generated: comparison -->\n");
+    fixture.write("book/src/conformance/sessions.md", "# S\n\n<!-- generated: sessions -->\n");
+    fixture.write("book/src/SUMMARY.md", &format!("{SUMMARY}[C](conformance/comparison.md)\n[S](conformance/sessions.md)\n"));
+    fixture.write(
+        "vectors/sessions/x/y.json",
+        r#"{"id": "x.y", "title": "a peer lives", "rules": ["a.b"], "profile": "core", "steps": [{"fence": true}]}"#,
+    );
+    let revision = duplex_vectors::Corpus::load(&fixture.root.path().join("vectors")).expect("vectors").revision();
+    fixture.write("conformance/results/perl.json", &results.replace("SUITE", &revision));
+    fixture
+}
+
+#[test]
+fn implementations_are_compared_rule_by_rule() {
+    let fixture = compared(RESULTS);
+    fixture.build().expect("the book builds, and every link of the table leads somewhere");
+    let page = fixture.page("conformance/comparison.html");
+    assert!(page.contains("<a href=\"#x-perl-a.b\">✗ fails 2/3</a>"), "{page}");
+    for cell in ["✓ holds 3/3", "not claimed", "no case"] {
+        assert!(page.contains(&format!("<td>{cell}</td>")), "{cell}: {page}");
+    }
+    assert!(
+        page.contains("href=\"../conformance/sessions.html#session-x.y\"") && page.contains("<code>observe:a.b</code>"),
+        "{page}"
+    );
+    assert!(page.contains("of 4 rules") && page.contains("<td>✗ fail</td><td style=\"text-align: right\">1</td>"), "{page}");
+    assert!(!page.contains("javascript:") && !page.contains("<go>") && !page.contains("Peer<1>"), "{page}");
+    assert!(!page.contains("Measured with other vectors"), "{page}");
+}
+
+#[test]
+fn a_comparison_says_when_the_vectors_have_changed() {
+    let fixture = compared(&RESULTS.replace("SUITE", "0123456789abcdef"));
+    fixture.build().expect("the book builds: measuring again takes minutes, and an edit of a vector must not");
+    let page = fixture.page("conformance/comparison.html");
+    assert!(page.contains("Measured with other vectors") && page.contains("0123456789abcdef"), "{page}");
+}
+
+#[test]
+fn results_that_do_not_parse_fail() {
+    let what = compared("{\"format\": 1}").failure();
+    assert!(what.contains("conformance/results/perl.json: missing field") && what.contains("cargo xtask compare"), "{what}");
+}
+
+#[test]
 fn a_mutant_that_breaks_no_rule_of_the_book_fails() {
     let fixture = Fixture::new(RULE, "# Two\n");
     fixture.write("conformance/mutants/a.toml", "[[mutant]]\nrule = \"no.rule\"\ntitle = \"t\"\n");

@@ -22,6 +22,8 @@ Usage: cargo xtask <verb> [arguments]
   test --list         the steps of `test`, without running them
   test <step>...      only these steps
   book [--serve]      builds the spec book into target/book; --serve shows it and rebuilds it on every change
+  compare [target]... runs the suite on the implementations that the book compares, and keeps what came out in
+                      conformance/results; minutes, since broken peers are started again and again
   codegen [--check]   writes what is generated from the book and the types: rules, schemas
   coverage            every rule beside the checks that decide it; fails on a rule without one
   mutants [...]       runs peers that are wrong in one way each against the checks of the rule that they break, and says
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         "conformance" => conformance(rest),
         "test" => verify::run(rest),
         "book" => book(rest),
+        "compare" => status(compare(rest)),
         "codegen" => status(codegen(rest).iter().all(Step::run)),
         "coverage" => harness("coverage", rest),
         "mutants" if rest.is_empty() => harness("mutants", &["--quick".to_owned()]),
@@ -69,6 +72,24 @@ fn conformance(args: &[String]) -> ExitCode {
         return ExitCode::from(4);
     }
     program("duplex-conformance").args(args).hand_over()
+}
+
+/// What the book's comparison is made of: each target in the same configurations. A run that fails is a result, too.
+fn compare(args: &[String]) -> bool {
+    const TARGETS: [&str; 5] = ["reference", "python", "perl", "published-javascript", "published-python"];
+    if let Some(unknown) = args.iter().find(|arg| !TARGETS.contains(&arg.as_str())) {
+        eprintln!("error: the book does not compare `{unknown}`; it compares {}", TARGETS.join(", "));
+        return false;
+    }
+    let is_wanted = |target: &&str| args.is_empty() || args.iter().any(|arg| arg == target);
+    cargo_build(&["duplex-conformance", "duplex-target-reference"]).run()
+        && TARGETS.into_iter().filter(is_wanted).all(|target| {
+            let report = format!("results=conformance/results/{target}.json");
+            let run = ["--target", target, "--transport", "tcp", "--framing", "length", "--codec", "json", "--timeout", "20"];
+            let step = program("duplex-conformance").args(run).args(["--report", &report]);
+            eprintln!("$ {}", step.shown());
+            step.run_to(&[0, 1])
+        })
 }
 
 /// A verb that is a command of the harness.

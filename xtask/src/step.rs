@@ -61,8 +61,13 @@ impl Step {
 
     /// Runs the command to its end; says what could not be started.
     pub(crate) fn run(&self) -> bool {
+        self.run_to(&[0])
+    }
+
+    /// Runs the command to its end, whether it is one of these; says what could not be started.
+    pub(crate) fn run_to(&self, ends: &[i32]) -> bool {
         match self.command().current_dir(root()).status() {
-            Ok(status) => status.success(),
+            Ok(status) => status.code().is_some_and(|code| ends.contains(&code)),
             Err(error) => {
                 eprintln!("error: `{}` does not start: {error}", self.shown());
                 false
