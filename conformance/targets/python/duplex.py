@@ -67,6 +67,8 @@ class Frame:
     error: dict | None = None
     more: bool = False
     end: bool = False
+    call: object = None
+    first: bool = False
 
 
 class Hook:
@@ -76,6 +78,8 @@ class Hook:
     def inbound_request(self, frame): pass
     def outbound_reply(self, frame): pass
     def inbound_reply(self, frame): pass
+    def ended(self, call): pass  # told once, if it saw the first frame [middleware.end-once]
+    def disconnected(self, connection): pass
 
 
 def is_id(value):
@@ -112,6 +116,7 @@ class Incoming:
         self.connection, self.id, self.method, self.key = connection, id, method, id or object()
         self.arguments_open, self.arguments = arguments_open, Inbox(connection)
         self.ext, self.replied = None, False
+        self.notes, self.seen, self.told = {}, 0, False  # what hooks keep, how many saw the first frame, of what they were told
 
     def receive(self):
         """The next argument. Raises EndOfItems, Aborted or Closed."""
@@ -137,7 +142,7 @@ class Incoming:
             if self.replied:
                 return
             if self.id is not None:
-                frame = Frame(self.method, ext=copy.deepcopy(self.ext), **members)
+                frame = Frame(self.method, ext=copy.deepcopy(self.ext), call=self, **members)
                 try:
                     for hook in reversed(self.connection.peer.hooks if hooks is None else hooks):  # [middleware.reverse]
                         run_reply_hook(hook.outbound_reply, frame)
@@ -153,6 +158,7 @@ class Incoming:
             self.replied = True
             self.arguments.close(Aborted("the call has ended"), discard=True)
             self.connection.forget(self)
+            self.connection.tell(self)
 
     def refuse(self, code, message):
         """-32600 and -32000, which are decided before any hook and pass none."""
@@ -167,8 +173,14 @@ class Incoming:
             message["more"] = frame.more  # [message.more.false]
         return self.connection.encode(message, frame.ext)
 
-    def call(self, method, ext=None):
-        """A call through this one: it inherits the ext [ext.inherit]."""
+    def call(self, method, ext=None, deadline=None, unit=False):
+        """A call through this one: it inherits the ext [ext.inherit]. `deadline` is a time in seconds since 1970, `unit` is for
+        a unit of work of its own."""
+        if deadline is not None:
+            deadline, own = int(deadline * 1000), (self.ext or {}).get("deadline")  # [deadline.form]
+            ext = (ext or {}) | {"deadline": min(deadline, own) if type(own) is int else deadline}  # [deadline.nested]
+        if unit:
+            ext = (ext or {}) | {"transaction": str(uuid.uuid4())}  # [transaction.form] [transaction.unique]
         inherited = None if self.ext is None and ext is None else copy.deepcopy(self.ext or {}) | (ext or {})
         return Outgoing(self.connection, method, inherited)
 
@@ -197,6 +209,7 @@ class Outgoing:
     def __init__(self, connection, method, ext=None):
         self.connection, self.method, self.ext, self.id = connection, method, ext, None
         self.arguments_open, self.over, self.results, self.reply_ext = False, False, Inbox(connection), None
+        self.notes, self.seen, self.told, self.begun = {}, 0, False, False
 
     def send(self, item, more=True):
         """Sends an argument, the last one with `more=False`. False when the call has ended [stream.early.caller]."""
@@ -218,8 +231,11 @@ class Outgoing:
         """Sends the item without an id [call.notify]. What a hook raises comes through."""
         with self.connection.changed:
             frame = Frame(self.method, payload=item, ext=copy.deepcopy(self.ext))
-            self._outbound(frame)
-            self.connection.outbox.put(self._encode(frame))
+            try:
+                self._outbound(frame)
+                self.connection.outbox.put(self._encode(frame))
+            finally:
+                self.connection.tell(self)
 
     def receive(self):
         """The next result. Raises EndOfItems, CallError, Closed or another LocalError."""
@@ -254,7 +270,9 @@ class Outgoing:
             return True
 
     def _outbound(self, frame):
+        frame.call, frame.first, self.begun = self, not self.begun, True
         for hook in self.connection.peer.hooks:  # [middleware.outbound]
+            self.seen += frame.first
             hook.outbound_request(frame)
         if frame.end or frame.error:
             frame.payload = None  # of these a hook can change the ext only
@@ -282,6 +300,7 @@ class Outgoing:
         self.over, self.arguments_open = True, False
         self.connection.outgoing.pop(self.id, None)
         self.results.close(reason)
+        self.connection.tell(self)
 
     def on_reply(self, message, size):
         error, more, ext = message.get("error"), message.get("more"), as_map(message.get("ext"))
@@ -290,7 +309,7 @@ class Outgoing:
             return self.end(LocalError("a bad reply"))  # [call.bad-reply]
         more = more is True and error is None  # [error.wins]
         end = message.get("end") is True and not more and message.get("payload") is None and error is None
-        frame = Frame(self.method, message.get("payload"), ext, error, more, end)
+        frame = Frame(self.method, message.get("payload"), ext, error, more, end, call=self)
         try:
             for hook in reversed(self.connection.peer.hooks):  # [middleware.inbound-reply]
                 run_reply_hook(hook.inbound_reply, frame)
@@ -365,6 +384,13 @@ class Connection:
     def forget(self, call):
         if not call.arguments_open:
             self.incoming.pop(call.key, None)  # [close.channels]
+
+    def tell(self, call):
+        """Tells the hooks that saw the first frame of a call its end, once [middleware.end-once]."""
+        if not call.told:
+            call.told = True
+            for hook in reversed(self.peer.hooks[:call.seen]):
+                hook.ended(call)
 
     # ---- Reading
 
@@ -470,11 +496,14 @@ class Connection:
 
     def _inbound(self, call, frame, message):
         """Passes a request frame through the hooks. None when one of them ended the call."""
-        frame.ext = as_map(message.get("ext"))
+        ext = as_map(message.get("ext"))
+        frame.ext = copy.deepcopy(call.ext) if ext is None else ext  # hooks are shown the channel's
+        frame.call, frame.first = call, call.seen == 0
         frame.end = message.get("end") is True and not frame.more and frame.payload is None and frame.error is None  # [stream.abort.first]
         passed = 0
         try:
             for hook in self.peer.hooks:  # [middleware.inbound]
+                call.seen += frame.first
                 hook.inbound_request(frame)
                 passed += 1
             return frame
@@ -542,10 +571,14 @@ class Connection:
         self.peer.ended(self)  # [close.handlers]
         with self.changed:
             self._let_handlers_end(lambda: not self.handlers)
+            for call in list(self.incoming.values()):
+                self.tell(call)
             self.incoming.clear()
             self.callbacks.clear()  # [close.forget]
         self.outbox.finish()
         self.outbox.thread.join(CLOSING_TIME)
+        for hook in reversed(self.peer.hooks):
+            hook.disconnected(self)
         self.hang_up()
         self.over.set()
 

@@ -4,13 +4,16 @@ import os
 import socket
 import sys
 import threading
+import time
 
 import boxes
 import duplex
+import standard
 import wire
 from duplex import Aborted, Answer, CallError, Closed, EndOfItems, LocalError
 
-PROFILES = ["core", "caller", "streaming", "callbacks", "middleware", "inspect"]
+MIDDLEWARES = ["tracing", "authentication", "policy", "deadline", "transactions"]
+PROFILES = ["core", "caller", "streaming", "callbacks", "middleware", "inspect", *MIDDLEWARES]
 AXES = {
     "TRANSPORT": ["stdio", "tcp"], "ROLE": ["acceptor", "initiator"],
     "FRAMING": list(wire.FRAMINGS), "CODEC": list(wire.CODECS),
@@ -33,15 +36,21 @@ class TestHook(duplex.Hook):
     """Does nothing unless the ext asks for it."""
 
     def __init__(self, name):
+        self.name = name
         for point in ("outbound_request", "inbound_request", "outbound_reply", "inbound_reply"):
             setattr(self, point, lambda frame, at=f"{name}.{point}": self.act(at, frame))
 
     def act(self, at, frame):
         order = (frame.ext or {}).get(HOOKED)
+        frame.call.notes[at] = nth = frame.call.notes.get(at, 0) + 1
         if not isinstance(order, dict):
             return
         order["marks"] = [*order.get("marks", []), at]
-        match order.get("do", {}).get(at, {}):
+        orders = order.get("do", {})
+        if frame.first and "sink" in orders.get(f"{self.name}.end", {}):
+            frame.call.notes[f"{self.name}.end"] = orders[f"{self.name}.end"]["sink"]
+        order = orders.get(at, {})
+        match order if order.get("nth", nth) == nth else {}:
             case {"answer": value}:
                 raise Answer(value)
             case {"error": error}:
@@ -50,15 +59,24 @@ class TestHook(duplex.Hook):
                 raise RuntimeError(text)
             case {"payload": payload}:
                 frame.payload = payload
+            case {"sink": key}:
+                append(key, at)
 
-
-peer = ConformancePeer(hooks=[TestHook("a"), TestHook("b")])
+    def ended(self, call):
+        if (key := call.notes.get(f"{self.name}.end")) is not None:
+            append(key, f"{self.name}.end")
 
 
 def append(key, value):
     with state:
         sinks.setdefault(key, []).append(value)
         state.notify_all()
+
+
+transactions = standard.Transactions(append)
+peer = ConformancePeer(hooks=[
+    standard.Tracing(), standard.Authentication(), standard.Policy(), standard.Deadline(), transactions, TestHook("a"), TestHook("b"),
+])
 
 
 def take_token(key, call, unless=lambda: False):
@@ -185,7 +203,8 @@ def make_call(order, call, events):
         events.append(event)
         trace(order, event)
 
-    outgoing = call.call(order["method"], order.get("ext"))
+    deadline = None if "within" not in order else time.time() + order["within"] / 1000
+    outgoing = call.call(order["method"], order.get("ext"), deadline, order.get("unit", False))
     arguments = order.get("args", [None])
     if order.get("notify"):
         try:
@@ -259,7 +278,9 @@ for function in (describe, echo, fail, hold, release, sink, sunk, offer, registe
     peer.register(f"conformance.{function.__name__}", function)
 peer.register("conformance.call", make_calls)
 peer.register("conformance.sum", add, stream=True)
-for function in (pipe, take, count, fail_after, crash):
+for function in (transactions.enlist, transactions.commit, transactions.rollback):
+    peer.register(f"conformance.{function.__name__}", function)
+for function in (pipe, take, count, fail_after, crash, standard.whoami):
     peer.register(f"conformance.{function.__name__}", function, stream=True)
 
 # ---- The life of a target
