@@ -346,10 +346,16 @@ for my $name (qw(a b)) {
     for my $point (qw(outbound_request inbound_request outbound_reply inbound_reply)) {
         $hook{$point} = sub ($frame) {
             my $test = $frame->{ext} && $frame->{ext}{'dev.duplex.conformance'};
+            my $notes = $frame->{call}{notes} //= {};
+            my $nth = ++$notes->{"$name.$point"};
             return if ref $test ne 'HASH';
+            if ($frame->{first} && ref $test->{do} eq 'HASH' && $test->{do}{"$name.end"}) {
+                $notes->{"$name.end"} = $test->{do}{"$name.end"}{sink};
+            }
             push $test->{marks}->@*, "$name.$point";
             my $do = ref $test->{do} eq 'HASH' ? $test->{do}{"$name.$point"} : undef;
-            return if ref $do ne 'HASH';
+            return if ref $do ne 'HASH' || ($do->{nth} // $nth) != $nth;
+            append($do->{sink}, "$name.$point") if exists $do->{sink};
             die "$do->{fail}\n" if exists $do->{fail};
             $frame->{payload} = $do->{payload} if exists $do->{payload};
             return { answer => $do->{answer} } if exists $do->{answer};
@@ -357,6 +363,10 @@ for my $name (qw(a b)) {
             return;
         };
     }
+    $hook{ended} = sub ($call) {
+        my $key = $call->{notes}{"$name.end"};
+        append($key, "$name.end") if defined $key;
+    };
     $rpc->use(\%hook);
 }
 

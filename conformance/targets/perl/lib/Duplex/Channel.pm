@@ -63,6 +63,16 @@ sub _drop_queue ($self) {
     return;
 }
 
+# Whether two values are written alike.
+sub same ($one, $other) {
+    return !defined $one && !defined $other if !defined $one || !defined $other;
+    return 0 if ref $one ne ref $other;
+    return @$one == @$other && !grep { !same($one->[$_], $other->[$_]) } 0 .. $#$one if ref $one eq 'ARRAY';
+    return keys %$one == keys %$other && !grep { !exists $other->{$_} || !same($one->{$_}, $other->{$_}) } keys %$one
+        if ref $one eq 'HASH';
+    return $one eq $other;
+}
+
 # A copy of a value that shares nothing with it.
 sub copy ($value) {
     return [ map { copy($_) } @$value ] if ref $value eq 'ARRAY';
@@ -153,7 +163,7 @@ sub _reply ($self, %reply) {
     my $terminal = !$reply{more};
     $self->{reply_open} = 0 if $terminal;
     if (defined $self->{id}) {
-        my $frame = { %reply, kind => 'reply', method => $self->{method}, ext => Duplex::Channel::copy($self->{ext}) };
+        my $frame = { %reply, kind => 'reply', call => $self, method => $self->{method}, ext => Duplex::Channel::copy($self->{ext}) };
         my $said = $self->{peer}->run_hooks('outbound_reply', $frame, $from);
         if ($said || $frame->{taken}) {
             # A hook that answers or fails here ends the call.
@@ -248,8 +258,9 @@ sub _request ($self, %request) {
     }
     my $first = !$self->{begun}++;
     my $last  = !$request{more};
-    my $frame = { %request, kind => 'request', method => $self->{method}, first => $first };
-    $frame->{ext} = $self->{ext} if $first;
+    # Hooks are shown the channel's ext on every frame; on the wire it is repeated only if one of them changed it.
+    my $shown = Duplex::Channel::copy($self->{ext});
+    my $frame = { %request, kind => 'request', call => $self, method => $self->{method}, first => $first, ext => Duplex::Channel::copy($shown) };
     my $said = $self->{peer}->run_hooks('outbound_request', $frame);
     if ($said && $self->{reply_open}) {
         $self->_abort_frame if !$first;
@@ -259,7 +270,7 @@ sub _request ($self, %request) {
     }
     my $message = { type => 'req', method => $self->{method} };
     $message->{payload} = $frame->{end} || $frame->{error} ? undef : $frame->{payload};
-    $message->{ext}   = $frame->{ext} if defined $frame->{ext};
+    $message->{ext}   = $frame->{ext} if defined $frame->{ext} && ($first || !Duplex::Channel::same($frame->{ext}, $shown));
     $message->{end}   = true if $frame->{end};
     $message->{error} = $frame->{error} if $frame->{error};
     $message->{more}  = $last ? false : true if !($first && $last) || $frame->{end};
@@ -270,7 +281,10 @@ sub _request ($self, %request) {
         return $self->_fail('too large');
     }
     $self->{args_open} = 0 if $last;
-    $self->_deliver(end => undef) if $self->{notify};
+    if ($self->{notify}) {
+        $self->_deliver(end => undef);
+        $self->{peer}->tell($self);
+    }
     $self->_settle;
     return 1;
 }
@@ -280,7 +294,7 @@ sub _abort_frame ($self) {
     return if !$self->{args_open} || !defined $self->{id};
     $self->{args_open} = 0;
     my $frame = {
-        kind  => 'request', method => $self->{method}, payload => undef,
+        kind  => 'request', call => $self, method => $self->{method}, payload => undef,
         error => { code => -32004, message => 'aborted' },
     };
     $self->{peer}->run_hooks('outbound_request', $frame);
@@ -310,7 +324,7 @@ sub _received ($self, $reply, $size, $from = undef) {
     my $more = !$error && $reply->{more};
     my $end  = !$error && !$more && !defined $reply->{payload} && is_bool($reply->{end}) && $reply->{end};
     my $frame = {
-        kind => 'reply', method => $self->{method}, payload => $reply->{payload}, error => $error,
+        kind => 'reply', call => $self, method => $self->{method}, payload => $reply->{payload}, error => $error,
         more => $more, end => $end, ext => ref $reply->{ext} eq 'HASH' ? $reply->{ext} : undef,
     };
     if (my $said = $self->{peer}->run_hooks('inbound_reply', $frame, $from)) {
@@ -340,6 +354,7 @@ sub _received ($self, $reply, $size, $from = undef) {
 }
 
 sub _settle ($self) {
+    $self->{peer}->tell($self) if !$self->{reply_open};
     $self->{peer}->forget($self) if !$self->{args_open} && !$self->{reply_open};
     return;
 }

@@ -234,7 +234,7 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
     my $error = $m->{error};
     my $end = !$error && $last && !defined $m->{payload} && is_bool($m->{end}) && $m->{end};
     my $frame = {
-        kind => 'request', method => $call->method, payload => $m->{payload}, first => $first,
+        kind => 'request', call => $call, method => $call->method, payload => $m->{payload}, first => $first,
         error => $error, end => $end, ext => $m->{ext} // Duplex::Channel::copy($call->ext),
     };
     $call->{args_open} = 0 if $last;
@@ -271,6 +271,7 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
 # A call changed: forgets what is over.
 sub settle ($self, $call) {
     return if $call->{reply_open};
+    $self->tell($call);
     my $id = $call->{id};
     if (defined $id && ref $self->{incoming}{$id} && $self->{incoming}{$id} == $call) {
         delete $self->{incoming}{$id};
@@ -313,6 +314,7 @@ sub run_hooks ($self, $point, $frame, $from = undef) {
     my @order = 0 .. $#$hooks;
     @order = reverse grep { !defined $from || $_ < $from } @order if $frame->{kind} eq 'reply';
     for my $at (@order) {
+        $frame->{call}{seen} = $at + 1 if $frame->{first};
         my $code = $hooks->[$at]{$point} or next;
         my $said;
         if (!eval { $said = $code->($frame); 1 }) {
@@ -328,6 +330,16 @@ sub run_hooks ($self, $point, $frame, $from = undef) {
     return;
 }
 
+# Tells the hooks that saw the first frame of a call its end, once.
+sub tell ($self, $call) {
+    return if $call->{told}++;
+    for my $hook (reverse $self->{hooks}->@[ 0 .. ($call->{seen} // 0) - 1 ]) {
+        my $code = $hook->{ended} or next;
+        Duplex::complain("a hook failed at the end of a call: $@") if !eval { $code->($call); 1 };
+    }
+    return;
+}
+
 # --- the end
 
 # Fails what waits for the other side. When $over, no reply can be sent either,
@@ -337,6 +349,7 @@ sub _tell_end ($self, $over = 0) {
     $self->{outgoing} = {};
     for my $call (@outgoing) {
         $call->{args_open} = $call->{reply_open} = 0;
+        $self->tell($call);
         $call->_deliver(failed => 'closed');
     }
     my @active = values $self->{active}->%*;
@@ -365,6 +378,7 @@ sub _end ($self, $broken = 0) {
     $self->{state} = 'closed';
     $self->{loop}->cancel($self->{$_}) for qw(greeting_timer closing_timer);
     $self->_tell_end(1);
+    $self->tell($_) for values $self->{active}->%*;
     my $wire = $self->{wire};
     my $on_end = $self->{on_end};
     $self->@{qw(incoming active callbacks)} = ({}, {}, {});
