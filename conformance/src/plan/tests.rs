@@ -1,6 +1,6 @@
 //! Plans of a small suite for targets that claim more or less.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::select::Filter;
