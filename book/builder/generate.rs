@@ -241,7 +241,11 @@ fn rules(path: &str, ids: &[String], sources: &Sources<'_>) -> String {
 
 fn vector(kind: &str, id: &str, title: &str, body: &str) -> String {
     let title = title.replace('&', "&amp;").replace('<', "&lt;");
-    format!("<details class=\"vector\" id=\"{kind}-{id}\"><summary><code>{id}</code> {title}</summary>\n\n{body}\n</details>\n\n")
+    // A browser opens what a link's place lies in, and leaves closed what is that place itself.
+    format!(
+        "<details class=\"vector\"><summary><code>{id}</code> {title}</summary>\n\n\
+         <span class=\"place\" id=\"{kind}-{id}\"></span>\n\n{body}\n</details>\n\n"
+    )
 }
 
 /// Bytes of a length that nobody reads are cut: the vector's file has them all.

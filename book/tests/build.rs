@@ -77,7 +77,10 @@ fn vectors_are_listed_at_the_rules_that_they_cite() {
     fixture.build().expect("the book builds");
     assert!(fixture.page("one.html").contains("href=\"conformance/sessions.html#session-x.y\""));
     assert!(fixture.page("rules.html").contains("href=\"one.html#r-a.b\""));
-    assert!(fixture.page("conformance/sessions.html").contains("id=\"session-x.y\""));
+    let sessions = fixture.page("conformance/sessions.html");
+    let (summary, place) =
+        (sessions.find("</summary>").expect("a summary"), sessions.find("id=\"session-x.y\"").expect("a place"));
+    assert!(summary < place && place < sessions.find("</details>").expect("an end"), "a link opens only what it leads into");
 }
 
 #[test]
