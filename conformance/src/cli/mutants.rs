@@ -24,17 +24,18 @@ use super::drive::corpus;
 use super::prepare;
 use super::stop::Stop;
 
-/// Checks that kill a mutant, and dead checks, that are shown by name unless more was asked for.
+/// Checks that kill a mutant, and broken ones, that are shown by name unless more was asked for.
 const SHOWN: (usize, usize) = (3, 12);
 
 const LONG_ABOUT: &str = "\
 Proves the checks. A mutant stands between the harness and a target that keeps the book, and breaks one rule on the wire; a \
 check that names the rule has to see it. Mutants are data: conformance/mutants/<chapter>.toml.
 
-Each mutant runs in one configuration, the first in which most of the cases apply that name its rule. It is killed when one \
-of those, or a standing check of the rule, fails or warns that holds without the mutant. What only blocks kills nothing.
+Each mutant runs in the configuration in which most of the cases apply that name its rule, and in others for the cases that \
+apply only there. It is killed when one of those, or a standing check of the rule, fails or warns that holds without the \
+mutant. What only blocks kills nothing. A case is dead when it kills no mutant of the rules that it names.
 
-Exit status: 0 if every mutant is killed, 1 if one survives (--strict: or a case kills none), 2 for a wrong command line, 3 if \
+Exit status: 0 if every mutant is killed, 1 if one survives or, where all mutants run, a case is dead, 2 for a wrong command line, 3 if \
 the target does not start, 4 if the harness is at fault.";
 
 /// The arguments of `mutants`.
@@ -57,11 +58,7 @@ pub(super) struct MutantsArgs {
     #[arg(long)]
     quick: bool,
 
-    /// A case that kills no mutant counts as a failure
-    #[arg(long)]
-    strict: bool,
-
-    /// Names all checks that kill a mutant, and all that kill none
+    /// Names all checks that see a mutant
     #[arg(long, short)]
     verbose: bool,
 
@@ -183,16 +180,16 @@ impl Ledger {
         self.hunts.iter().filter(|hunt| !hunt.is_killed() && hunt.configuration.is_some())
     }
 
-    /// Cases that see no mutant.
+    /// Cases that kill no mutant of the rules that they name.
     fn dead(&self) -> BTreeSet<&String> {
-        let alive: BTreeSet<&String> = self.hunts.iter().flat_map(|hunt| hunt.killers.iter().chain(&hunt.others)).collect();
+        let alive: BTreeSet<&String> = self.hunts.iter().flat_map(|hunt| &hunt.killers).collect();
         self.cases.iter().filter(|case| !alive.contains(case)).collect()
     }
 
     fn exit(&self, args: &MutantsArgs) -> u8 {
         if self.hunts.iter().any(|hunt| !hunt.faults.is_empty()) {
             exit::HARNESS
-        } else if self.survivors().next().is_some() || (args.strict && args.names.is_empty() && !self.dead().is_empty()) {
+        } else if self.survivors().next().is_some() || (args.names.is_empty() && !self.dead().is_empty()) {
             exit::FAILED
         } else {
             exit::HELD
@@ -255,16 +252,15 @@ impl Ledger {
         }
         if args.names.is_empty() {
             let dead: Vec<String> = self.dead().into_iter().cloned().collect();
-            let limit = if args.verbose || args.strict { usize::MAX } else { SHOWN.1 };
             writeln!(
                 out,
-                "{} of {} cases saw no mutant{}",
+                "{} of {} cases kill no mutant of their rules{}",
                 dead.len(),
                 self.cases.len(),
                 if dead.is_empty() { "" } else { ":" }
             )?;
             if !dead.is_empty() {
-                writeln!(out, "{FAINT}{}{FAINT:#}", listed(&dead, limit, "more (--verbose)"))?;
+                writeln!(out, "{BAD}dead{BAD:#}: {}", dead.join(", "))?;
             }
         }
         let seconds = took.as_secs_f64();

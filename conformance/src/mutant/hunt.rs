@@ -88,7 +88,7 @@ impl Hunter {
     /// those cases come back.
     pub async fn rule_out(&mut self, mutants: &[Mutant], jobs: usize) -> Vec<String> {
         let mut wanted: BTreeMap<Configuration, BTreeSet<String>> = BTreeMap::new();
-        for plan in mutants.iter().filter_map(|mutant| self.plan(mutant)) {
+        for plan in mutants.iter().flat_map(|mutant| self.plan(mutant)) {
             wanted.entry(plan.configuration).or_default().extend(plan.cases.iter().map(Case::id));
         }
         let configurations = self.plans.iter().filter_map(|plan| {
@@ -118,11 +118,13 @@ impl Hunter {
             duration: Duration::ZERO,
         };
         let started = Instant::now();
-        let Some(one) = self.plan(mutant) else { return hunt };
-        hunt.configuration = Some(one.configuration);
-        hunt.ran = one.cases.iter().filter(|case| case.rules().contains(&mutant.rule)).count();
+        let configurations = self.plan(mutant);
+        let Some(first) = configurations.first() else { return hunt };
+        hunt.configuration = Some(first.configuration);
+        let cases = configurations.iter().flat_map(|one| &one.cases);
+        hunt.ran = cases.filter(|case| case.rules().contains(&mutant.rule)).count();
         let options = RunOptions { mutant: Some(mutant.clone()), ..self.options.clone() };
-        let plan = Plan { configurations: vec![one], not_claimed: Vec::new() };
+        let plan = Plan { configurations, not_claimed: Vec::new() };
         for finished in self.finished(&plan, &options).await {
             let is_broken =
                 finished.configuration.is_some_and(|configuration| self.broken.contains(&(configuration, finished.case.clone())));
@@ -155,18 +157,24 @@ impl Hunter {
         finished
     }
 
-    /// The configuration in which most cases that name the mutant's rule apply, with what is run there. A rule that only a
-    /// standing check decides is seen in the cases that the mutant names.
-    fn plan(&self, mutant: &Mutant) -> Option<ConfigurationPlan> {
+    /// The configuration in which most cases that name the mutant's rule apply, with what is run there; then others, for the
+    /// cases that apply in none before. A rule that only a standing check decides is seen in the cases that the mutant names.
+    fn plan(&self, mutant: &Mutant) -> Vec<ConfigurationPlan> {
         let names_rule = |case: &&Case| case.rules().contains(&mutant.rule) || mutant.through.contains(&case.id());
-        let count = |plan: &ConfigurationPlan| plan.cases.iter().filter(names_rule).count();
-        let possible = self.plans.iter().filter(|plan| mutant.applies_in(plan.configuration) && count(plan) > 0);
-        // Of several the first.
-        let best = possible.rev().max_by_key(|plan| count(plan))?;
-        let profiles: BTreeSet<Profile> = best.cases.iter().filter(names_rule).map(Case::profile).collect();
-        let runs = |case: &&Case| names_rule(case) || (!self.is_quick && profiles.contains(&case.profile()));
-        let cases = best.cases.iter().filter(runs).cloned().collect();
-        Some(ConfigurationPlan { cases, ..best.clone() })
+        let mut planned: Vec<ConfigurationPlan> = Vec::new();
+        let mut covered: BTreeSet<String> = BTreeSet::new();
+        loop {
+            let is_new = |case: &&Case| names_rule(case) && !covered.contains(&case.id());
+            let count = |plan: &ConfigurationPlan| plan.cases.iter().filter(is_new).count();
+            let possible = self.plans.iter().filter(|plan| mutant.applies_in(plan.configuration) && count(plan) > 0);
+            // Of several the first.
+            let Some(best) = possible.rev().max_by_key(|plan| count(plan)) else { return planned };
+            let profiles: BTreeSet<Profile> = best.cases.iter().filter(names_rule).map(Case::profile).collect();
+            let is_rest = |case: &&Case| planned.is_empty() && !self.is_quick && profiles.contains(&case.profile());
+            let cases: Vec<Case> = best.cases.iter().filter(|case| is_new(case) || is_rest(case)).cloned().collect();
+            covered.extend(cases.iter().map(Case::id));
+            planned.push(ConfigurationPlan { cases, ..best.clone() });
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Each mutant as a test of its own: the reference peer, broken in one way on the wire, fails a check that names the rule that
-//! it breaks. `cargo test -p duplex-target-reference --test mutants -- stream.early`.
+//! it breaks. `cargo test -p duplex-target-reference --test mutants -- stream.early`. Where all run, every case has to kill one.
 //!
 //! That the same checks hold without a mutant is what `tests/sessions.rs` shows.
 
+use std::collections::BTreeSet;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use duplex_conformance::mutant::Mutant;
@@ -31,15 +32,29 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (description, _) = runtime.block_on(describe(&target, &RunOptions::default()))?;
     let corpus = Corpus::embedded().map_err(Clone::clone)?;
     let hunter = Arc::new(Hunter::new(corpus, target, description, Duration::from_secs(1), true));
+    let killers = Killers::default();
     let trials = Mutant::all()?.into_iter().map(|mutant| {
-        let (runtime, hunter) = (Arc::clone(&runtime), Arc::clone(&hunter));
-        Trial::test(mutant.name(), move || is_killed(&runtime, &hunter, &mutant))
+        let (runtime, hunter, killers) = (Arc::clone(&runtime), Arc::clone(&hunter), Arc::clone(&killers));
+        Trial::test(mutant.name(), move || is_killed(&runtime, &hunter, &mutant, &killers))
     });
-    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let alive = killers.lock().unwrap_or_else(PoisonError::into_inner);
+    let dead: Vec<String> = hunter.cases().into_iter().filter(|case| !alive.contains(case)).collect();
+    // Of a part of the mutants nothing follows for the cases.
+    let is_whole = conclusion.num_filtered_out == 0 && conclusion.num_ignored == 0 && conclusion.num_passed > 0;
+    if is_whole && !conclusion.has_failed() && !dead.is_empty() {
+        eprintln!("cases that kill no mutant of the rules that they name: {}", dead.join(", "));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(conclusion.exit_code())
 }
 
-fn is_killed(runtime: &Runtime, hunter: &Hunter, mutant: &Mutant) -> Result<(), Failed> {
+/// Cases that killed a mutant.
+type Killers = Arc<Mutex<BTreeSet<String>>>;
+
+fn is_killed(runtime: &Runtime, hunter: &Hunter, mutant: &Mutant, killers: &Killers) -> Result<(), Failed> {
     let hunt = runtime.block_on(hunter.hunt(mutant));
+    killers.lock().unwrap_or_else(PoisonError::into_inner).extend(hunt.killers.iter().cloned());
     if let Some(fault) = hunt.faults.first() {
         return Err(format!("the harness is at fault: {fault}").into());
     }
