@@ -85,7 +85,7 @@ fn compare(args: &[String]) -> bool {
     cargo_build(&["duplex-conformance", "duplex-target-reference"]).run()
         && TARGETS.into_iter().filter(is_wanted).all(|target| {
             let report = format!("results=conformance/results/{target}.json");
-            let run = ["--target", target, "--transport", "tcp", "--framing", "length", "--codec", "json", "--timeout", "20"];
+            let run = ["--target", target, "--transport", "tcp", "--framing", "length", "--codec", "json", "--timeout", "10"];
             let step = program("duplex-conformance").args(run).args(["--report", &report]);
             eprintln!("$ {}", step.shown());
             step.run_to(&[0, 1])
