@@ -213,7 +213,7 @@ fn details(path: &str, sources: &Sources<'_>) -> String {
         let _ = write!(out, "<details class=\"vector\"><summary>{}</summary>\n\n", count(failing.len(), "rule"));
         for rule in failing {
             let link = rule_link(path, &rule.id, sources).unwrap_or_default();
-            let _ = writeln!(out, "- <span id=\"x-{}-{}\"></span>{link}", one.target, rule.id);
+            let _ = writeln!(out, "- <span class=\"place\" id=\"x-{}-{}\"></span>{link}", one.target, rule.id);
             for failure in one.failures.iter().filter(|failure| failure.rule == rule.id) {
                 let cases: Vec<String> = failure.cases.iter().map(|case| vector_link(path, case, sources)).collect();
                 let _ = writeln!(out, "  - {} ({})", plain(&failure.why), cases.join(", "));
