@@ -266,6 +266,13 @@ impl Channel {
         }
     }
 
+    pub(crate) fn shared_call(&self) -> Option<Arc<Call>> {
+        match &self.sender.side {
+            Side::Provider(served) => served.call.clone(),
+            Side::Caller(called) => Some(Arc::clone(&called.call)),
+        }
+    }
+
     /// Whether a handler serves a notification: what it sends goes nowhere.
     #[must_use]
     pub fn is_notification(&self) -> bool {

@@ -33,6 +33,7 @@ pub mod middleware;
 mod peer;
 mod request;
 mod rpc;
+mod service;
 mod transport;
 
 pub use call::{Call, ConnectionId, Direction};
@@ -46,6 +47,7 @@ pub use hook::{Hook, HookFrame, Part, Verdict};
 pub use peer::{Counts, Peer};
 pub use request::Request;
 pub use rpc::Rpc;
+pub use service::{CallRequest, PeerService, ServedCall};
 pub use transport::Transport;
 
 /// The programs of the book's guide, as doctests.

@@ -15,6 +15,7 @@ use crate::handler::{Handler, unary};
 use crate::link::{Link, Status};
 use crate::request::Request;
 use crate::rpc::Rpc;
+use crate::service::PeerService;
 use crate::transport::Transport;
 
 /// A connection. Cheap to clone; it lives until either side closes it, not until the last clone is dropped.
@@ -68,6 +69,18 @@ impl Peer {
         R: DeserializeOwned,
     {
         self.request(method).call(argument).await
+    }
+
+    /// The connection as a `tower` service, to put layers around its calls.
+    #[must_use]
+    pub fn service(&self) -> PeerService {
+        PeerService::new(self.clone())
+    }
+
+    /// Whether calls can be made.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.link.status() == Status::Open
     }
 
     /// Prepares a call: with ext, with a time limit, as a notification, as a stream.

@@ -6,15 +6,17 @@ use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use duplex_proto::{Codec, Json, Limits, MessagePack, Role};
+use duplex_proto::{Codec, Json, Limits, MessagePack, Raw, Role};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tower_service::Service;
 
 use crate::callback::CALLBACK_PREFIX;
 use crate::error::{BoxError, Error, RegisterError};
 use crate::handler::{Handler, unary};
 use crate::hook::Hook;
 use crate::peer::Peer;
+use crate::service::{self, ServedCall};
 use crate::transport::Transport;
 
 /// Methods and settings for connections. Cheap to clone: clones share their methods.
@@ -106,6 +108,44 @@ impl Rpc {
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
         self.register(name, unary(function))
+    }
+
+    /// Registers a `tower` service that takes one value and gives one. Each call gets a clone of it, once that is ready; what its
+    /// layers refuse with is answered like any handler's error: a [`duplex_proto::RemoteError`] as it is, all else as -32603.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    ///
+    /// use duplex_peer::{BoxError, Framing, Raw, RemoteError, Rpc, ServedCall, Transport};
+    /// use tower::{BoxError as TowerError, ServiceBuilder, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let echo = service_fn(|call: ServedCall| async move { Ok::<Raw, Infallible>(call.argument) });
+    /// let guarded = ServiceBuilder::new()
+    ///     .map_err(|_: TowerError| RemoteError::new(503, "busy"))
+    ///     .load_shed()
+    ///     .concurrency_limit(64)
+    ///     .service(echo);
+    /// let server = Rpc::new();
+    /// server.register_service("echo", guarded)?;
+    /// let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+    /// let caller = Rpc::new();
+    /// let (client, _served) = tokio::try_join!(caller.handshake(here), server.accept(there))?;
+    /// assert_eq!(client.call::<_, String>("echo", "hello").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Rpc::register`].
+    pub fn register_service<S>(&self, name: &str, service: S) -> Result<(), RegisterError>
+    where
+        S: Service<ServedCall, Response = Raw> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+    {
+        self.register(name, service::handler(service))
     }
 
     /// Takes a method away; says whether it was there. Calls that run already are not touched. r[stream.args.lookup-once]
