@@ -224,6 +224,7 @@ fn is_nest(mut depth: usize, mut value: &Value) -> bool {
 fn contains(value: &Value, text: &str) -> bool {
     match value {
         Value::Str(inner) => inner.contains(text),
+        Value::Int(number) => number.to_string().contains(text),
         Value::Bin(bytes) | Value::Ext(_, bytes) => String::from_utf8_lossy(bytes).contains(text),
         Value::Array(items) => items.iter().any(|item| contains(item, text)),
         Value::Map(pairs) => pairs.iter().any(|(key, item)| contains(key, text) || contains(item, text)),
