@@ -87,7 +87,7 @@ impl fmt::Display for Family {
 }
 
 /// The longest write in bytes, and the most writes, of a session that is split at every place.
-const EVERY_PLACE: (usize, usize) = (200, 24);
+const EVERY_PLACE: (usize, usize) = (128, 8);
 
 impl Schedule {
     /// What it does, as the rest of a sentence about frames or bytes.
@@ -176,8 +176,8 @@ mod tests {
     fn short_sessions_are_split_at_every_place_and_long_ones_at_some() {
         let places = |longest, writes, is_cheap| Family::Split.schedules(longest, writes, is_cheap);
         assert_eq!(places(5, 2, true), [1, 2, 3, 4].map(Schedule::Split));
-        assert_eq!(places(200, 24, true).len(), 199);
-        assert_eq!(places(70, 25, true), [1, 4, 5, 8, 16, 32, 35, 64, 69].map(Schedule::Split));
+        assert_eq!(places(128, 8, true).len(), 127);
+        assert_eq!(places(70, 9, true), [1, 4, 5, 8, 16, 32, 35, 64, 69].map(Schedule::Split));
         assert_eq!(places(70, 1, false), [1, 4, 5, 8, 35, 64, 69].map(Schedule::Split));
         assert_eq!(places(1, 1, true), []);
         assert_eq!(places(0, 0, false), []);

@@ -12,7 +12,7 @@ use duplex_vectors::Session;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::worker::{Shared, Worker, run_alone};
+use super::worker::{Shared, Worker, rests_on_silence, run_alone};
 use super::{finished, judge, message};
 use crate::event::{CaseFinished, Event, Finding, FindingKind};
 use crate::plan::Case;
@@ -144,6 +144,10 @@ impl Pass {
         let id = &session.id;
         let what = schedule.describe();
         let Some(again) = run_alone(&self.shared, session, schedule, true).await.finding else {
+            // Silence is only proved by the full limit, and was not.
+            if rests_on_silence(&finding) {
+                return None;
+            }
             let summary = format!(
                 "In the schedule `{schedule}` ({what}) `{id}` did not hold once, and held when it was repeated. There: {}",
                 finding.summary

@@ -413,7 +413,7 @@ fn is_ungreeted(finding: &Finding) -> bool {
 }
 
 /// Whether the finding says that nothing came, which only patience proves.
-fn rests_on_silence(finding: &Finding) -> bool {
+pub(super) fn rests_on_silence(finding: &Finding) -> bool {
     matches!(finding.kind, FindingKind::Unanswered | FindingKind::NotClosed)
 }
 
