@@ -23,6 +23,8 @@ use crate::link::{Link, Status};
 use crate::middleware::{CallSpan, RunUntil};
 use crate::peer::Peer;
 use crate::request::Request;
+use crate::stream::{ItemSink, Items};
+use crate::tunnel::Tunnel;
 
 /// One call: a handler's, to read arguments and send results; or a caller's, the other way round.
 ///
@@ -221,6 +223,18 @@ impl Channel {
         self.sender.send_err(error).await
     }
 
+    /// The items as a stream, which ends after the first error. Send through a [`Channel::sender`] that was taken before.
+    #[must_use]
+    pub fn into_stream<T: DeserializeOwned>(self) -> Items<T> {
+        Items::new(self)
+    }
+
+    /// The channel as bytes in both directions.
+    #[must_use]
+    pub fn into_tunnel(self) -> Tunnel {
+        Tunnel::new(self)
+    }
+
     /// The sending half, for another task.
     #[must_use]
     pub fn sender(&self) -> Sender {
@@ -369,6 +383,16 @@ impl Channel {
 }
 
 impl Sender {
+    /// The sending half as a sink of items; closing it ends this side without a further item.
+    #[must_use]
+    pub fn into_sink<T: Serialize>(self) -> ItemSink<T> {
+        ItemSink::new(self)
+    }
+
+    pub(crate) fn format(&self) -> Format {
+        self.link().format()
+    }
+
     /// As [`Channel::send`].
     ///
     /// # Errors
@@ -429,7 +453,7 @@ impl Sender {
     }
 
     /// Encodes an item for this connection. A result without encoding fails the call for its caller. r[error.unsendable]
-    fn encode<T: Serialize + ?Sized>(&self, item: &T) -> Result<Raw, Error> {
+    pub(crate) fn encode<T: Serialize + ?Sized>(&self, item: &T) -> Result<Raw, Error> {
         Raw::encode(self.link().format(), item).map_err(|error| {
             if let Side::Provider(served) = &self.side {
                 // Ended already, or about to be told: there is nobody else to report to.

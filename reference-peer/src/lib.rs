@@ -34,7 +34,9 @@ mod peer;
 mod request;
 mod rpc;
 mod service;
+mod stream;
 mod transport;
+mod tunnel;
 
 pub use call::{Call, ConnectionId, Direction};
 pub use callback::Callback;
@@ -48,7 +50,9 @@ pub use peer::{Counts, Peer};
 pub use request::Request;
 pub use rpc::Rpc;
 pub use service::{CallRequest, PeerService, ServedCall};
+pub use stream::{ItemSink, Items};
 pub use transport::Transport;
+pub use tunnel::Tunnel;
 
 /// The programs of the book's guide, as doctests.
 #[cfg(doctest)]
