@@ -90,6 +90,12 @@ fn collect_call(message: &Value, abilities: &mut BTreeSet<String>) {
     if payload.get("abort").is_some_and(|abort| !abort.is_null()) {
         abilities.insert("call.abort".to_owned());
     }
+    if payload["single"] == Value::Bool(true) {
+        abilities.insert("call.single".to_owned());
+    }
+    if payload.get("read").is_some_and(|key| !key.is_null()) {
+        abilities.insert("call.read".to_owned());
+    }
 }
 
 fn collect_events(message: &Value, abilities: &mut BTreeSet<String>) {

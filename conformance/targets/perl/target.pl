@@ -291,10 +291,19 @@ sub call_once ($what, $channel, $see, $done) {
         return $done->();
     }
     my $call = $channel->open(string($what->{method}), %ext);
+    if ($what->{single}) {
+        return $call->result($args[0], sub ($kind, $value) {
+            $see->(event($kind, $value));
+            $see->({ end => true }) if $kind eq 'item';
+            return $done->();
+        });
+    }
     my $stop;                                                  # stops waiting for a token
-    $call->recv(sub ($kind, $value) {
+    my $key = $what->{read};
+    my $next = sub ($code) { defined $key ? take_token($key, sub { $call->recv($code) }) : $call->recv($code) };
+    $next->(sub ($kind, $value) {
         $see->(event($kind, $value));
-        return $call->recv(__SUB__) if $kind eq 'item';
+        return $next->(__SUB__) if $kind eq 'item';
         $stop->() if $stop;
         $see->({ ext => $call->reply_ext }) if defined $call->reply_ext;
         return $done->();

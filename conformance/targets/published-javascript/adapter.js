@@ -145,6 +145,8 @@ offerFunc('describe', (_, reply) => reply({
   },
   lacks: {
     'call.reply-ext': 'the callback of a call is not given the ext of the reply',
+    'call.single': 'a call has a callback, which runs for each reply: none is for a single value',
+    'call.read': 'replies are handed to a callback as they come',
     'inspect.handlers': 'handlers that run are not counted',
     'inspect.callbacks': 'callbacks stand among the methods of the RPC object and belong to no connection',
     'inspect.connections': 'an RPC object does not know its peers',

@@ -284,6 +284,9 @@ def call(ch):
 
 
 def call_once(order, ch, events):
+    if order.get("single"):
+        events += [{"item": ch.call(order["method"], order.get("args", [None])[0])}, {"end": True}]
+        return
     child = ch.open(order["method"])
     if order.get("ext"):
         child.ext = {**(child.ext or {}), **order["ext"]}
@@ -304,6 +307,8 @@ def call_once(order, ch, events):
     threading.Thread(target=send, daemon=True).start()
     more = True
     while more:
+        if order.get("read") is not None:
+            take_token(order["read"])
         item, more = child.recv()
         saw({"item": item})  # An error as well: the library gives it out as if it were the result.
     saw({"end": True})

@@ -241,6 +241,18 @@ class Outgoing:
         """The next result. Raises EndOfItems, CallError, Closed or another LocalError."""
         return self.results.get()
 
+    def result(self, item):
+        """Calls with a single value and waits for the one that comes back. An end without an item is None [stream.end.single]."""
+        self.send(item, more=False)
+        values = []
+        try:
+            while True:
+                values.append(self.receive())
+        except EndOfItems:
+            if len(values) > 1:
+                raise LocalError("a stream came where a single value was expected") from None
+            return values[0] if values else None
+
     def _request(self, frame):
         with self.connection.changed:
             if self.over or (self.id is not None and not self.arguments_open):

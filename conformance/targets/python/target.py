@@ -212,9 +212,15 @@ def make_call(order, call, events):
         except Exception:
             saw({"failed": True})
         return
-    threading.Thread(target=send_arguments, args=(order, arguments, outgoing, call), daemon=True).start()
+    if not order.get("single"):
+        threading.Thread(target=send_arguments, args=(order, arguments, outgoing, call), daemon=True).start()
     try:
+        if order.get("single"):
+            saw({"item": outgoing.result(arguments[0])})
+            raise EndOfItems
         while True:
+            if order.get("read") is not None:
+                take_token(order["read"], call)
             saw({"item": outgoing.receive()})
     except EndOfItems:
         saw({"end": True})

@@ -19,10 +19,17 @@ use crate::state::State;
 /// be on another connection. On TCP nothing tells the end of one side from the end of both.
 const LAST_TOKEN: Duration = Duration::from_millis(300);
 
+/// The defaults, but for the ids that may drain: a run that has to pass that limit need not be long.
+fn limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.draining_ids = 1024;
+    limits
+}
+
 /// The service, on a peer with the standard middlewares and both test hooks.
 pub(crate) fn rpc(settings: &Settings) -> Rpc {
     let state = State::new();
-    let mut rpc = standard::with_hooks(Rpc::new().with_codecs(settings.codecs.clone()), &state);
+    let mut rpc = standard::with_hooks(Rpc::new().with_codecs(settings.codecs.clone()).with_limits(limits()), &state);
     for name in ["a", "b"] {
         rpc = rpc.with_hook(TestHook { name, state: Arc::clone(&state) });
     }
@@ -67,7 +74,7 @@ where
 }
 
 async fn describe(channel: Channel) -> Result<(), BoxError> {
-    let limits = Limits::default();
+    let limits = limits();
     let description = json!({
         "contract": 1,
         "name": "reference",

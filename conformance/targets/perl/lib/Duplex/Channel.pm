@@ -239,6 +239,19 @@ sub abort ($self, $code = -32004, $message = 'aborted') {
     return $self->_request(payload => undef, error => { code => $code, message => $message });
 }
 
+# Calls with a single value: $code is given the one that comes back as an item,
+# an itemless end as undef, and anything else as the failure that it is.
+sub result ($self, $payload, $code) {
+    my @items;
+    $self->recv(sub ($kind, $value) {
+        if ($kind eq 'item') { push @items, $value; return $self->recv(__SUB__) }
+        return $code->($kind, $value) if $kind ne 'end';
+        return $code->(failed => 'a stream') if @items > 1;
+        return $code->(item => $items[0]);
+    });
+    return $self->send_last($payload);
+}
+
 # The newest ext of the replies.
 sub reply_ext ($self) { return $self->{reply_ext} }
 

@@ -31,6 +31,11 @@ struct Call {
     #[serde(default = "once")]
     times: usize,
     trace: Option<String>,
+    /// Whether it is a call of a single value.
+    #[serde(default)]
+    single: bool,
+    /// The key of the tokens that pace the reading of results.
+    read: Option<String>,
     /// Milliseconds from now to the deadline.
     within: Option<u64>,
     /// Whether each call is in a unit of work of its own.
@@ -73,6 +78,8 @@ pub(super) async fn call(state: Arc<State>, mut channel: Channel) -> Result<(), 
         }
         if call.notify {
             notify(request, &call, &mut events).await;
+        } else if call.single {
+            single(request, &call, &mut events).await;
         } else {
             stream(request.open(), &call, &state, &mut events).await;
         }
@@ -95,6 +102,17 @@ async fn notify(request: Request, call: &Call, events: &mut Events) {
     }
 }
 
+/// One call of a single value, with the API's own word for it: the value is an item, and the end.
+async fn single(request: Request, call: &Call, events: &mut Events) {
+    match request.call::<_, Value>(call.args.first().unwrap_or(&Value::Nil)).await {
+        Ok(value) => {
+            events.see(event("item", value));
+            events.see(event("end", true));
+        }
+        Err(error) => events.see(error_event(&error)),
+    }
+}
+
 /// One call: its arguments go out while its results come in.
 async fn stream(mut channel: Channel, call: &Call, state: &State, events: &mut Events) {
     let sender = channel.sender();
@@ -108,6 +126,12 @@ async fn stream(mut channel: Channel, call: &Call, state: &State, events: &mut E
     };
     let receiving = async {
         loop {
+            if let Some(key) = &call.read {
+                tokio::select! {
+                    () = state.take(key) => {}
+                    () = channel.closed() => {}
+                }
+            }
             match channel.recv::<Value>().await {
                 Ok(Some(item)) => events.see(event("item", item)),
                 Ok(None) => break events.see(event("end", true)),
