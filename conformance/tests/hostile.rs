@@ -45,6 +45,13 @@ impl Run {
         self.folder.path().join("events.jsonl")
     }
 
+    /// The cases that failed, in the order in which the run tells them.
+    fn failed(&self) -> Vec<String> {
+        let events = fs::read_to_string(self.events()).expect("events");
+        let events = events.lines().map(|line| serde_json::from_str::<Value>(line).expect("an event"));
+        events.filter(|event| event["verdict"] == "fail").map(|event| event["case"].to_string()).collect()
+    }
+
     /// The verdict, the kind of finding and the likely cause of a case that failed.
     fn finished(&self, case: &str) -> Option<(String, String, String)> {
         let events = fs::read_to_string(self.events()).expect("events");
@@ -146,6 +153,20 @@ fn what_only_a_second_session_meets_depends_on_the_first() {
     let more = ["--filter", "=error.application.message"];
     assert_eq!(verdict("second", "error.application", &more).0, "pass");
     assert_eq!(verdict("second", "error.application.message", &more).1, "depends_on_earlier");
+}
+
+#[test]
+fn next_tells_the_first_case_that_does_not_hold_and_no_other() {
+    let ends = |run: &Run, arguments: &[&str]| run.start(arguments).wait_with_output().expect("the run ends").status.code();
+    let run = Run::new("hostile.py", "id-as-string");
+    let more = ["--filter", "error.application*"];
+    assert_eq!(ends(&run, &more), Some(1));
+    let all = run.failed();
+    assert!(all.len() > 1, "{all:?}");
+    assert_eq!(ends(&run, &[&more[..], &["--next"]].concat()), Some(1));
+    assert_eq!(run.failed(), all[..1]);
+    assert_eq!(run.left_behind(), Vec::<String>::new());
+    assert_eq!(ends(&Run::new("hostile.py", "forks"), &["--next"]), Some(0), "everything holds");
 }
 
 /// Interrupts a run once it says this.

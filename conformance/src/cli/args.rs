@@ -92,6 +92,10 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILTER", value_delimiter = ',', value_parser = Filter::parse, help_heading = "What runs")]
     filter: Vec<Filter>,
 
+    /// Stops at the first case, in the order of the suite, that does not hold: what to build next
+    #[arg(long, conflicts_with_all = ["list", "bless", "thorough"], help_heading = "What runs")]
+    pub(super) next: bool,
+
     /// Shows what would run, and runs nothing; without --target the whole suite
     #[arg(long, help_heading = "What runs")]
     pub(super) list: bool,
@@ -142,7 +146,7 @@ pub(super) struct Args {
 
     /// Tells a run again that was saved with --events or --format json; nothing runs
     #[arg(long, value_name = "FILE", help_heading = "What it says",
-        conflicts_with_all = ["list", "bless", "events", "strict", "mutant", "isolate", "jobs", "thorough", "schedule"])]
+        conflicts_with_all = ["list", "bless", "events", "strict", "mutant", "isolate", "jobs", "thorough", "schedule", "next"])]
     pub(super) from: Option<PathBuf>,
 
     /// Also writes this report when the run is over, again and again: html (one page), junit (XML), markdown (short),

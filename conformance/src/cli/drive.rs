@@ -1,5 +1,6 @@
 //! One run, from its first event to its exit status.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
@@ -7,6 +8,7 @@ use std::time::Instant;
 
 use duplex_vectors::{Corpus, Role, Transport};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 
 use crate::contract;
 use crate::event::{CaseFinished, Configuration, Description, Event, Verdict};
@@ -102,9 +104,20 @@ impl Drive<'_> {
         self.recorder.event(planning.event());
 
         let recorder = &mut self.recorder;
-        let (found, selection) = (self.found, &self.selection);
+        let (found, selection, args) = (self.found, &self.selection, self.args);
+        // Cases come in the order of the plan, so what was told first is what to build next.
+        let (first, stop) = (Cell::new(false), Notify::new());
         let execute = async {
-            let mut sink = |event: Event| recorder.event(event);
+            let mut sink = |event: Event| {
+                if first.get() {
+                    return;
+                }
+                recorder.event(event);
+                if args.next && recorder.has_failed(args) {
+                    first.set(true);
+                    stop.notify_one();
+                }
+            };
             if selects_probes(selection) {
                 contract::probe(&found.target, &description, &options, &mut |event| {
                     if is_selected(selection, &event) {
@@ -116,10 +129,14 @@ impl Drive<'_> {
             run::run(&found.target, &description, &planning.plan, &options, &mut sink).await;
         };
         let was_interrupted = tokio::select! {
+            biased;
+            () = stop.notified() => false,
             () = execute => false,
             _ = interrupts.recv() => true,
         };
-        self.finish(planning.runs(), started, was_interrupted)
+        // The rest was not to run.
+        let planned = if first.get() { 0 } else { planning.runs() };
+        self.finish(planned, started, was_interrupted)
     }
 
     async fn prepare(&mut self) -> Result<(), Stop> {
@@ -168,7 +185,7 @@ impl Drive<'_> {
         let suite = suite(self.corpus);
         let recorder = &mut self.recorder;
         let mut stale = Vec::new();
-        if was_interrupted {
+        if was_interrupted || (self.args.next && recorder.has_failed(self.args)) {
             // A part of a run decides nothing about what is known.
         } else if self.args.bless {
             let path = recorder.known.path().to_path_buf();
@@ -206,6 +223,13 @@ impl Recorder {
         }
         // A reader that is gone (`| head`) misses the rest; the run and its exit status are the same.
         self.reports.retain_mut(|report| report.event(&event).is_ok());
+    }
+
+    /// Whether a case failed that nothing knows of, or with `--strict` warned.
+    fn has_failed(&self, args: &Args) -> bool {
+        let counts =
+            |verdict| matches!(verdict, Verdict::Fail | Verdict::HarnessFault) || (args.strict && verdict == Verdict::Warn);
+        self.finished.iter().any(|one| one.known.is_none() && counts(one.verdict))
     }
 
     /// The exit status of a run that came to its end.
