@@ -224,7 +224,6 @@ impl Channel {
     }
 
     /// The items as a stream, which ends after the first error. Send through a [`Channel::sender`] that was taken before.
-    #[must_use]
     pub fn into_stream<T: DeserializeOwned>(self) -> Items<T> {
         Items::new(self)
     }
@@ -384,7 +383,6 @@ impl Channel {
 
 impl Sender {
     /// The sending half as a sink of items; closing it ends this side without a further item.
-    #[must_use]
     pub fn into_sink<T: Serialize>(self) -> ItemSink<T> {
         ItemSink::new(self)
     }

@@ -15,6 +15,8 @@ use crate::channel::{Channel, Sender};
 use crate::error::Error;
 
 type Busy<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// The channel comes back with what was read from it.
+type ReadBack = (Box<Channel>, Result<Option<Raw>, Error>);
 
 /// The items of a channel, in order.
 ///
@@ -107,7 +109,7 @@ pub(crate) struct Reader {
 
 enum Reading {
     Idle(Box<Channel>),
-    Busy(Busy<(Box<Channel>, Result<Option<Raw>, Error>)>),
+    Busy(Busy<ReadBack>),
     Over,
 }
 
