@@ -4,6 +4,7 @@ use duplex_spec::Level;
 use duplex_vectors::{Codec, Framing};
 
 use crate::event::{By, Configuration, Exchange, Finding, FindingKind, Verdict, What};
+use crate::wire::framing::MAX_FRAME;
 
 /// The verdict of a case that ended with this finding: the level of the rule that does not hold decides.
 #[must_use]
@@ -103,6 +104,12 @@ fn garbage_cause(bytes: &[u8], configuration: Configuration) -> Option<String> {
         _ if !bytes.is_empty() && is_text(bytes) && bytes[0] != b'{' => {
             Some("Text on stdout where frames are due: logs belong on stderr.".into())
         }
+        // What is longer than any frame was no frame's text either.
+        _ if configuration.framing == Framing::Length
+            && head.is_some_and(|head| u32::from_be_bytes(*head) as usize > MAX_FRAME) =>
+        {
+            Some("No frame is so long: an earlier length was wrong, or these four bytes are no length.".into())
+        }
         _ => None,
     }
 }
@@ -157,6 +164,7 @@ mod tests {
             (Framing::Length, Codec::Json, b"{\"type\":", "newline framing"),
             (Framing::Length, Codec::Json, b"+OK\n", "newline framing"),
             (Framing::Length, Codec::Json, &[3, 0, 0, 0, b'+', b'O', b'K'], "little-endian"),
+            (Framing::Length, Codec::Json, &[0xff; 4], "an earlier length was wrong"),
             (Framing::Newline, Codec::Json, &[0, 0, 0, 3, b'+', b'O', b'K'], "length framing"),
             (Framing::Newline, Codec::Json, b"ready", "Text on stdout"),
             (Framing::Length, Codec::Json, &[0x82, 0xa4, 0x74, 0x79], "MessagePack"),

@@ -7,8 +7,11 @@ use std::process::Command;
 
 use serde_json::Value;
 
+/// A schedule, the verdict in it, the rule of the finding and its summary.
+type Told = (String, String, String, String);
+
 /// What a run of one case finds: exit status, all verdicts of the case with their schedule, rule and summary, and the text.
-fn run(fault: &str, arguments: &[&str]) -> (i32, Vec<(String, String, String, String)>, String) {
+fn run(fault: &str, arguments: &[&str]) -> (i32, Vec<Told>, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/targets/pieces.py");
     let text = format!("command = [\"python3\", \"-SE\", {:?}, \"{fault}\"]\n", peer.to_string_lossy());
@@ -35,7 +38,7 @@ fn run(fault: &str, arguments: &[&str]) -> (i32, Vec<(String, String, String, St
 }
 
 /// The verdict of each schedule, the plain one as the empty text.
-fn words(verdicts: &[(String, String, String, String)]) -> Vec<(&str, &str)> {
+fn words(verdicts: &[Told]) -> Vec<(&str, &str)> {
     verdicts.iter().map(|(schedule, verdict, ..)| (schedule.as_str(), verdict.as_str())).collect()
 }
 

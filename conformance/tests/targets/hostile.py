@@ -9,6 +9,7 @@ floods-stderr   writes megabytes of log, and then answers
 claims-4gib     writes a length of four gibibytes
 half-frame      writes half a frame, and then nothing
 late            answers after the time limit
+deaf            answers nothing, and reads nothing more
 closes          ends the connection, and exits with status 0
 exits           exits with status 3
 ignores-term    answers nothing, ignores SIGTERM and the end of its input
@@ -72,7 +73,7 @@ def fail(message):
         write(reply)
     elif fault == "id-as-string":
         write(reply | {"id": str(message["id"])})
-    elif fault == "ignores-term":
+    elif fault in ("ignores-term", "deaf"):
         time.sleep(3600)
     else:
         if fault == "late":
