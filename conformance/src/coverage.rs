@@ -92,6 +92,14 @@ pub enum Fault {
         /// A check that decides it.
         by: String,
     },
+    /// A rule that a check decides, and that no mutant breaks.
+    #[error("{rule}: {by} decides it, and no mutant shows that it can fail")]
+    Unproved {
+        /// The rule.
+        rule: String,
+        /// A check that decides it.
+        by: String,
+    },
 }
 
 /// Puts rules, checks and mutants side by side.
@@ -153,6 +161,11 @@ fn fault(covered: &Covered) -> Option<Fault> {
     let rule = covered.rule.clone();
     if covered.untestable.is_some() {
         return covered.names().next().map(|by| Fault::Decided { rule, by: by.clone() });
+    }
+    if covered.mutants.is_empty()
+        && let Some(by) = covered.names().next()
+    {
+        return Some(Fault::Unproved { rule, by: by.clone() });
     }
     let is_owed = covered.level != Level::May && !covered.is_advice() && covered.checks() == 0;
     is_owed.then(|| Fault::Uncovered { rule, level: covered.level, chapter: covered.chapter.clone() })

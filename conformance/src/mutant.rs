@@ -51,8 +51,15 @@ pub struct Mutant {
     #[serde(default)]
     pub through: Vec<String>,
     /// What is changed. Of several the first whose `if` holds.
-    #[serde(rename = "change")]
+    #[serde(rename = "change", default)]
     pub changes: Vec<Change>,
+    /// For rules of the target contract, which probes decide: a script for `sh` that starts the target, its arguments, and is
+    /// wrong as a process.
+    #[serde(default)]
+    pub program: Option<String>,
+    /// For the same rules: what the target says of itself in the place of these members of its description.
+    #[serde(default)]
+    pub description: BTreeMap<String, Json>,
 }
 
 /// One change.
@@ -282,7 +289,7 @@ impl Mutant {
             if mutants[..index].iter().any(|other| other.name() == name) {
                 return Err(fault(format!("`{name}` stands here twice: give one of them a `variant`")));
             }
-            if mutant.changes.is_empty() {
+            if mutant.changes.is_empty() && !mutant.is_process() {
                 return Err(fault(format!("`{name}` changes nothing")));
             }
             for change in &mutant.changes {
@@ -299,6 +306,12 @@ impl Mutant {
             Some(variant) => format!("{}.{variant}", self.rule),
             None => self.rule.clone(),
         }
+    }
+
+    /// Whether it is wrong as a process: what probes of the target contract see, and no session.
+    #[must_use]
+    pub fn is_process(&self) -> bool {
+        self.program.is_some() || !self.description.is_empty()
     }
 
     /// Whether it can be seen in this configuration.

@@ -21,8 +21,8 @@ Sets the rules of the book beside the checks that decide them and the mutants th
 Checks are sessions, messages that a session can carry to a peer, standing checks of every frame (`observe:`), and probes of \
 the target contract (`target:`). Rules of the chapter `api` are advice: nobody scores them.
 
-Exit status: 1 if a MUST or SHOULD has no check and the book does not call it untestable, if it calls one so that has, or if \
-a check or mutant names a rule that the book does not have; otherwise 0.";
+Exit status: 1 if a MUST or SHOULD has no check and the book does not call it untestable, if it calls one so that has, if a \
+rule that a check decides has no mutant, or if a check or mutant names a rule that the book does not have; otherwise 0.";
 
 /// The arguments of `coverage`.
 #[derive(Debug, Args)]

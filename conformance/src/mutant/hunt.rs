@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use duplex_vectors::{Codec, Corpus, Framing, Profile, Role, Transport};
 
 use super::Mutant;
+use crate::contract;
 use crate::event::{CaseFinished, Configuration, Description, Event, Verdict};
 use crate::plan::{Case, ConfigurationPlan, Plan, plan};
 use crate::run::{RunOptions, run};
 use crate::select::Selection;
-use crate::target::Target;
+use crate::target::{Target, TargetKind};
 
 /// Runs mutants of one target.
 pub struct Hunter {
@@ -118,6 +119,11 @@ impl Hunter {
             duration: Duration::ZERO,
         };
         let started = Instant::now();
+        if mutant.is_process() {
+            self.probe(mutant, &mut hunt).await;
+            hunt.duration = started.elapsed();
+            return hunt;
+        }
         let configurations = self.plan(mutant);
         let Some(first) = configurations.first() else { return hunt };
         hunt.configuration = Some(first.configuration);
@@ -144,6 +150,39 @@ impl Hunter {
         }
         hunt.duration = started.elapsed();
         hunt
+    }
+
+    /// Probes a target that is wrong as a process.
+    async fn probe(&self, mutant: &Mutant, hunt: &mut Hunt) {
+        let mut target = self.target.clone();
+        let TargetKind::Command { command, .. } = &mut target.kind else { return };
+        if let Some(program) = &mutant.program {
+            let start = ["sh", "-c", program.as_str(), "sh"].map(str::to_owned);
+            command.splice(0..0, start);
+        }
+        let Some(description) = self.described(mutant) else {
+            hunt.faults.push("its `description` is none".to_owned());
+            return;
+        };
+        hunt.configuration = self.plans.first().map(|plan| plan.configuration);
+        let mut sink = |event| {
+            let Event::CaseFinished(probe) = event else { return };
+            let is_killer = probe.rules.contains(&mutant.rule);
+            hunt.ran += usize::from(is_killer);
+            if probe.verdict != Verdict::Pass {
+                if is_killer { hunt.killers.push(probe.case) } else { hunt.others.push(probe.case) }
+            }
+        };
+        contract::probe(&target, &description, &self.options, &mut sink).await;
+    }
+
+    /// What the target says of itself, with what the mutant says instead.
+    fn described(&self, mutant: &Mutant) -> Option<Description> {
+        let mut description = serde_json::to_value(&self.description).ok()?;
+        for (name, value) in &mutant.description {
+            description.as_object_mut()?.insert(name.clone(), value.clone());
+        }
+        serde_json::from_value(description).ok()
     }
 
     async fn finished(&self, plan: &Plan, options: &RunOptions) -> Vec<CaseFinished> {
