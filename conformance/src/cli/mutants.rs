@@ -276,3 +276,56 @@ fn listed(names: &[String], limit: usize, more: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use duplex_vectors::{Codec, Framing, Role, Transport};
+
+    use super::*;
+    use crate::event::Configuration;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: MutantsArgs,
+    }
+
+    fn hunt(killers: &[&str], others: &[&str]) -> Hunt {
+        Hunt {
+            mutant: "call.reply".to_owned(),
+            rule: "call.reply".to_owned(),
+            title: "nothing is answered".to_owned(),
+            configuration: Some(Configuration {
+                transport: Transport::Tcp,
+                role: Role::Acceptor,
+                framing: Framing::Length,
+                codec: Codec::Json,
+            }),
+            ran: 1,
+            killers: killers.iter().map(|&case| case.to_owned()).collect(),
+            others: others.iter().map(|&case| case.to_owned()).collect(),
+            faults: Vec::new(),
+            duration: Duration::ZERO,
+        }
+    }
+
+    fn status(hunts: Vec<Hunt>, cases: &[&str], line: &[&str]) -> u8 {
+        let ledger = Ledger { hunts, broken: Vec::new(), cases: cases.iter().map(|&case| case.to_owned()).collect() };
+        ledger.exit(&Line::parse_from([&["mutants"], line].concat()).args)
+    }
+
+    #[test]
+    fn a_mutant_has_to_be_killed_by_a_check_that_names_its_rule() {
+        assert_eq!(status(vec![hunt(&["call.reply"], &[])], &["call.reply"], &[]), exit::HELD);
+        assert_eq!(status(vec![hunt(&[], &[])], &[], &[]), exit::FAILED);
+        assert_eq!(status(vec![hunt(&[], &["call.progress"])], &[], &[]), exit::FAILED);
+    }
+
+    #[test]
+    fn a_check_that_kills_nothing_fails_the_whole_ledger_and_no_part_of_it() {
+        let hunts = || vec![hunt(&["call.reply"], &[])];
+        assert_eq!(status(hunts(), &["call.reply", "call.reply.dead"], &[]), exit::FAILED);
+        assert_eq!(status(hunts(), &["call.reply", "call.reply.dead"], &["call.reply"]), exit::HELD);
+    }
+}
