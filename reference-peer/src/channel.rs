@@ -541,7 +541,7 @@ impl Called {
             }
             (Stage::Open(id), _) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
             (Stage::Local(_), _) | (Stage::Unopened, ArgFrame::Aborted(_)) => Err(Error::Ended),
-            (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref()) {
+            (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref(), self.ext.as_ref()) {
                 Ok(id) => {
                     *stage = Stage::Open(id);
                     drop(stage);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use duplex_proto::connection::{Read, Reply, ReplyFrame, SendError, ServeKey};
-use duplex_proto::{Code, Connection, Deframer, Event, Format, Id, Raw, RemoteError};
+use duplex_proto::{Code, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
 use tokio::sync::{Notify, watch};
 
 use crate::call::{Call, ConnectionId};
@@ -54,8 +54,8 @@ struct State {
     callbacks: HashMap<Arc<str>, Arc<dyn Handler>>,
     /// What hooks know of served calls, for as long as their handlers hold them.
     served: HashMap<ServeKey, Arc<Call>>,
-    /// What hooks know of calls of ours, up to their end.
-    called: HashMap<Id, Arc<Call>>,
+    /// What hooks know of calls of ours, up to their end, and the ext that they were made with.
+    called: HashMap<Id, (Arc<Call>, Option<Ext>)>,
 }
 
 /// What is done once the lock is free.
@@ -66,7 +66,10 @@ enum Deferred {
 }
 
 impl Link {
-    pub(crate) fn new(rpc: Rpc, core: Connection) -> Arc<Self> {
+    pub(crate) fn new(rpc: Rpc, mut core: Connection) -> Arc<Self> {
+        if !rpc.settings().hooks.is_empty() {
+            core.leave_early_ends();
+        }
         let state = State {
             core,
             status: Status::Greeting,
@@ -101,6 +104,7 @@ impl Link {
     }
 
     fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let early = self.take_early_ends(&mut state);
         let ended = self.take_ended(&mut state);
         let status = if state.core.is_greeting() {
             Status::Greeting
@@ -116,6 +120,7 @@ impl Link {
         }
         if status <= state.status {
             drop(state);
+            self.send_early_ends(early);
             return self.tell(ended);
         }
         state.status = status;
@@ -127,6 +132,7 @@ impl Link {
         // r[close.forget]
         let callbacks = if status == Status::Closing { std::mem::take(&mut state.callbacks) } else { HashMap::new() };
         drop(state);
+        self.send_early_ends(early);
         self.tell(ended);
         drop(callbacks);
         self.set_status(status);

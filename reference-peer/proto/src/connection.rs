@@ -146,6 +146,17 @@ pub enum Ended {
     Called(Id, CallEnd),
 }
 
+/// The end of arguments that nobody sent: the reply came before, or the call was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EarlyEnd {
+    /// The call.
+    pub id: Id,
+    /// Its method.
+    pub method: Arc<str>,
+    /// Whether the arguments are aborted; they just end otherwise, after a terminal reply.
+    pub is_abort: bool,
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -242,6 +253,8 @@ pub struct Connection {
     provider: Provider,
     caller: Caller,
     buffered_bytes: usize,
+    /// Ends of arguments that are due, if they are left to the user of the connection.
+    early_ends: Option<Vec<EarlyEnd>>,
 }
 
 impl Connection {
@@ -265,6 +278,7 @@ impl Connection {
             provider: Provider::default(),
             caller: Caller::default(),
             buffered_bytes: 0,
+            early_ends: None,
         };
         if config.role == Role::Initiator {
             let offer = greeting::offer(connection.codec.name());
@@ -477,6 +491,12 @@ impl Connection {
         let mut ended = self.provider.take_ended();
         ended.append(&mut self.caller.take_ended());
         ended
+    }
+
+    /// Ends of arguments that are due since this was asked last: pass each through the hooks, and give it to
+    /// [`Connection::send_early_end`]. None unless [`Connection::leave_early_ends`] was called.
+    pub fn poll_early_ends(&mut self) -> Vec<EarlyEnd> {
+        self.early_ends.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Everything that is to be written now, whole frames only. r[framing.atomic]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use duplex_proto::connection::{ArgFrame, CallEnd, Ended, Failure, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::connection::{ArgFrame, CallEnd, EarlyEnd, Ended, Failure, Reply, ReplyFrame, SendError, ServeKey};
 use duplex_proto::{Code, Event, Ext, Id, Raw, RemoteError};
 
 use super::{Link, State};
@@ -188,13 +188,14 @@ impl Link {
         payload: Option<&Raw>,
         more: bool,
         ext: Option<&Ext>,
+        own_ext: Option<&Ext>,
     ) -> Result<Id, SendError> {
         let mut state = self.lock();
         let opened = state.core.call(call.shared_method(), payload, more, ext);
         if let Ok(id) = opened
             && call.seen() > 0
         {
-            state.called.insert(id, Arc::clone(call));
+            state.called.insert(id, (Arc::clone(call), own_ext.cloned()));
         }
         self.settle(state);
         opened
@@ -205,7 +206,32 @@ impl Link {
     }
 
     fn call_made(&self, id: Id) -> Option<Arc<Call>> {
-        self.lock().called.get(&id).cloned()
+        self.lock().called.get(&id).map(|(call, _)| Arc::clone(call))
+    }
+
+    /// The ends of arguments that are due, with what hooks know of their calls.
+    pub(super) fn take_early_ends(&self, state: &mut State) -> Vec<(EarlyEnd, Arc<Call>, Option<Ext>)> {
+        let due = state.core.poll_early_ends().into_iter();
+        due.map(|end| {
+            let known = state.called.get(&end.id).cloned();
+            let (call, ext) = known.unwrap_or_else(|| (Call::new(self.id, Direction::Outbound, Arc::clone(&end.method)), None));
+            (end, call, ext)
+        })
+        .collect()
+    }
+
+    /// Sends them through the outbound hooks. One that fails or answers has no say: the provider has to be told.
+    /// r[middleware.outbound]
+    pub(super) fn send_early_ends(&self, due: Vec<(EarlyEnd, Arc<Call>, Option<Ext>)>) {
+        for (end, call, own_ext) in due {
+            let args = if end.is_abort { ArgFrame::Aborted(Some(RemoteError::of(Code::ABORTED))) } else { ArgFrame::End };
+            let frame = HookFrame::from_args(call, false, Some(end.id), self.format(), own_ext.clone(), args);
+            let ext = match self.pass_outbound_request(frame) {
+                Ok(Ok(frame)) => frame.ext,
+                _ => own_ext,
+            };
+            self.with(|core| core.send_early_end(&end, ext.as_ref()));
+        }
     }
 
     /// Those calls that have ended and that hooks are to be told of.
@@ -213,7 +239,7 @@ impl Link {
         let ended = state.core.poll_ended();
         let told = ended.into_iter().filter_map(|ended| match ended {
             Ended::Served(key, end) => Some((Arc::clone(state.served.get(&key)?), end)),
-            Ended::Called(id, end) => Some((state.called.remove(&id)?, end)),
+            Ended::Called(id, end) => Some((state.called.remove(&id)?.0, end)),
         });
         told.collect()
     }

@@ -6,7 +6,7 @@ use duplex_spec::{Code, Id};
 
 use super::inbox::Read;
 use super::provider::ServeKey;
-use super::{ArgFrame, CallEnd, Connection, EndReason, Failure, ReplyFrame};
+use super::{ArgFrame, CallEnd, Connection, EarlyEnd, EndReason, Failure, ReplyFrame};
 use crate::codec::{Body, Outgoing};
 use crate::error::RemoteError;
 use crate::ext::Ext;
@@ -318,6 +318,20 @@ impl Connection {
                 self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext: None })
             }
             sent => sent,
+        }
+    }
+
+    /// Leaves the ends of arguments that nobody sent to [`Connection::poll_early_ends`], as they have to pass hooks first.
+    pub fn leave_early_ends(&mut self) {
+        self.early_ends.get_or_insert_default();
+    }
+
+    /// Sends the end of arguments that nobody sent, with this ext.
+    pub fn send_early_end(&mut self, end: &EarlyEnd, ext: Option<&Ext>) {
+        if !self.is_closing() {
+            // What hooks say about it matters less than that it is sent.
+            let ext = ext.filter(|ext| ext.raw().bytes().len() <= self.limits.ext);
+            self.put_early_end(end, ext);
         }
     }
 

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use duplex_spec::{Code, Id};
 
 use super::provider::{IdState, ServeKey};
-use super::{ArgFrame, CallEnd, Connection, EndReason, Event, Failure, ReplyFrame};
+use super::{ArgFrame, CallEnd, Connection, EarlyEnd, EndReason, Event, Failure, ReplyFrame};
 use crate::codec::{Body, ErrorMember, IdMember, Kind, Message, More, Outgoing};
 use crate::error::RemoteError;
+use crate::ext::Ext;
 use crate::value::{Format, Raw};
 
 impl Connection {
@@ -197,10 +198,18 @@ impl Connection {
             return;
         }
         let method = self.caller.get(id).map(|call| Arc::clone(&call.method)).unwrap_or_default();
+        let end = EarlyEnd { id, method, is_abort };
+        match &mut self.early_ends {
+            Some(due) => due.push(end),
+            None => self.put_early_end(&end, None),
+        }
+    }
+
+    pub(super) fn put_early_end(&mut self, end: &EarlyEnd, ext: Option<&Ext>) {
         let error = RemoteError::of(Code::ABORTED);
         // r[stream.early.caller] r[stream.abort.send]
-        let body = if is_abort { Body::RequestAbort(&method, &error) } else { Body::RequestEnd(&method) };
-        self.put_urgent(&Outgoing { id: Some(id), body, more: Some(false), ext: None });
+        let body = if end.is_abort { Body::RequestAbort(&end.method, &error) } else { Body::RequestEnd(&end.method) };
+        self.put_urgent(&Outgoing { id: Some(end.id), body, more: Some(false), ext });
     }
 }
 

@@ -26,7 +26,7 @@ fn a_call_gets_one_reply_and_frees_its_id() {
     for _ in 0..2 {
         end.lines(&[r#"{"type":"req","id":1,"method":"m","payload":"a"}"#]);
         echo(&mut end);
-        assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":\"a\"}\n");
+        assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":\"a\",\"more\":false}\n");
     }
     assert_eq!((end.core.incoming(), end.core.handlers()), (0, 0));
 }
@@ -92,7 +92,7 @@ fn a_frame_on_complete_arguments_is_dropped_unread() {
     end.lines(&[r#"{"type":"req","id":1,"method":"m","payload":1}"#, r#"{"type":"req","id":1,"method":5,"more":7}"#]);
     assert_eq!(end.written(), "");
     echo(&mut end);
-    assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":1}\n");
+    assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":1,\"more\":false}\n");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn a_half_closed_connection_answers_what_is_complete_and_then_closes() {
     assert!(end.core.is_input_ended() && !end.core.is_closing());
     assert_eq!(end.core.incoming(), 1, "the incomplete call is not waited for, the partial frame is none");
     echo(&mut end);
-    assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":1}\n");
+    assert_eq!(end.written(), "{\"type\":\"rep\",\"id\":1,\"payload\":1,\"more\":false}\n");
     assert!(end.core.is_over());
 }
 
