@@ -173,4 +173,14 @@ mod tests {
         assert_eq!(abilities, ["call.ext", "call.notify", "call.reply-ext", "inspect.outgoing"]);
         assert_eq!(needs.limits, ["open-calls".to_owned()].into());
     }
+
+    #[test]
+    fn a_middleware_that_a_message_wakes_is_needed() {
+        let session: Session = serde_json::from_value(json!({
+            "id": "a.b", "title": "t", "rules": ["a.b"], "profile": "policy",
+            "steps": [{"send": {"type": "req", "id": 1, "method": "m", "ext": {"dev.duplex.conformance.use": ["authentication"]}}}]
+        }))
+        .expect("a session");
+        assert_eq!(Needs::of(&session).profiles, [Profile::Policy, Profile::Authentication].into());
+    }
 }
