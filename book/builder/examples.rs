@@ -15,6 +15,7 @@
 //! | `dialogue,shape` | a dialogue that nothing runs; its messages parse |
 //! | `text,report` | what a run of the harness printed; counted with the shapes |
 //! | any language, and `,shape` | a program that nothing runs |
+//! | `rust` | a program that compiles, since the reference peer's documentation has the chapter among its tests |
 //!
 //! A block that looks like a dialogue is one: no other fence is let through, so that none goes unchecked by mistake.
 
@@ -31,6 +32,8 @@ use crate::{BookError, Problem};
 
 /// The schema of what a sender writes, below the repository's root.
 const EMIT_SCHEMA: &str = "spec/schemas/message.emit.schema.json";
+/// The file that takes whole chapters into the tests of the reference peer's documentation, below the repository's root.
+const COMPILED: &str = "reference-peer/src/lib.rs";
 
 /// How many of each kind.
 #[derive(Debug, Default)]
@@ -42,19 +45,22 @@ pub(crate) struct Seen {
 
 pub(crate) struct Examples {
     message: Option<Validator>,
+    /// What [`COMPILED`] holds; nothing where it is not there.
+    compiled: String,
 }
 
 impl Examples {
     pub(crate) fn load(root: &Path) -> Result<Self, BookError> {
+        let compiled = fs::read_to_string(root.join(COMPILED)).unwrap_or_default();
         let path = root.join(EMIT_SCHEMA);
         if !path.exists() {
-            return Ok(Self { message: None });
+            return Ok(Self { message: None, compiled });
         }
         let text = fs::read_to_string(&path).map_err(|source| BookError::Io { path: path.clone(), source })?;
         let bad = |what: String| BookError::Schema { path: path.clone(), what };
         let schema: Value = serde_json::from_str(&text).map_err(|error| bad(error.to_string()))?;
         let message = jsonschema::validator_for(&schema).map_err(|error| bad(error.to_string()))?;
-        Ok(Self { message: Some(message) })
+        Ok(Self { message: Some(message), compiled })
     }
 
     /// Checks every example of a chapter, and counts them.
@@ -77,6 +83,7 @@ impl Examples {
                         report(block.line + 1 + offset, parses::<Step>(step));
                     }
                 }
+                "rust" => report(block.line, self.compiles(path)),
                 info if info.starts_with("json") => report(block.line, Err(format!("`{info}` is no kind of JSON example"))),
                 info => {
                     let messages =
@@ -116,6 +123,13 @@ impl Examples {
             "the example is no message that a sender may write: {}. Other JSON is marked `json,data`, a wrong message `json,invalid`.",
             faults.join("; ")
         ))
+    }
+
+    fn compiles(&self, path: &str) -> Result<(), String> {
+        if self.compiled.contains(&format!("include_str!(\"../../book/src/{path}\")")) {
+            return Ok(());
+        }
+        Err(format!("nothing compiles this program: add the chapter to {COMPILED}, or fence it `rust,shape`"))
     }
 
     fn no_message(&self, text: &str) -> Result<(), String> {

@@ -343,3 +343,13 @@ fn a_missing_chapter_is_named() {
     fs::remove_file(fixture.root.path().join("book/src/one.md")).expect("a file");
     assert!(matches!(fixture.build(), Err(BookError::Io { path, .. }) if path.ends_with(Path::new("book/src/one.md"))));
 }
+
+#[test]
+fn a_rust_program_is_compiled_or_says_that_it_is_not() {
+    let program = "# Two\n\n```rust\nfn main() {}\n```\n";
+    let fixture = Fixture::new(RULE, program);
+    assert!(fixture.failure().contains("nothing compiles this program"));
+    fixture.write("reference-peer/src/lib.rs", "#[doc = include_str!(\"../../book/src/sub/two.md\")]\nmod guide {}\n");
+    fixture.build().expect("the chapter is among the compiled ones");
+    Fixture::new(RULE, &program.replace("rust", "rust,shape")).build().expect("it says so");
+}
