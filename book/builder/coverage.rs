@@ -21,7 +21,7 @@ pub(crate) const PAGE: &str = "conformance/coverage.md";
 /// What the harness holds every frame against.
 const SCHEMAS: [&str; 2] = ["spec/schemas/message.emit.schema.json", "spec/schemas/message.emit.should.schema.json"];
 /// Rules that every frame is held against although no schema of one message can say them.
-const BESIDE_SCHEMAS: [&str; 1] = ["call.id.unique"];
+const BESIDE_SCHEMAS: [&str; 2] = ["call.id.unique", "message.more.false.args"];
 /// The area of rules that probes of a target decide.
 const PROBED: &str = "target.";
 

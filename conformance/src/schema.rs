@@ -144,14 +144,14 @@ mod tests {
     fn frames_break_the_rules_that_they_break() {
         let emitted = Emitted::default();
         for (text, rules) in [
-            (r#"{"type":"rep","id":1,"payload":null}"#, vec![]),
+            (r#"{"type":"rep","id":1,"payload":null,"more":false}"#, vec![]),
             (r#"{"type":"req","id":1,"method":"m","payload":1,"more":true,"ext":{}}"#, vec![]),
-            (r#"{"type":"rep","id":1}"#, vec!["message.payload.present"]),
-            (r#"{"type":"rep","id":1.0,"payload":1}"#, vec!["message.id.form"]),
-            (r#"{"type":"rep","id":"1","payload":1}"#, vec!["message.id.form"]),
+            (r#"{"type":"rep","id":1,"more":false}"#, vec!["message.payload.present"]),
+            (r#"{"type":"rep","id":1.0,"payload":1,"more":false}"#, vec!["message.id.form"]),
+            (r#"{"type":"rep","id":"1","payload":1,"more":false}"#, vec!["message.id.form"]),
             (r#"{"type":"req","id":1,"payload":1}"#, vec!["message.method"]),
-            (r#"{"type":"rep","id":1,"payload":1,"ext":null}"#, vec!["message.nulls"]),
-            (r#"{"type":"rep","id":1,"method":"m","payload":1}"#, vec!["message.method.reply"]),
+            (r#"{"type":"rep","id":1,"payload":1,"more":false,"ext":null}"#, vec!["message.nulls"]),
+            (r#"{"type":"rep","id":1,"method":"m","payload":1,"more":false}"#, vec!["message.method.reply"]),
         ] {
             let message = json::decode(text.as_bytes()).expect("JSON");
             let broken: Vec<String> = emitted.violations(&message).into_iter().map(|violation| violation.rule).collect();

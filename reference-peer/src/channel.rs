@@ -450,12 +450,14 @@ impl Sender {
         }
     }
 
-    /// Encodes an item for this connection. A result without encoding fails the call for its caller. r[error.unsendable]
+    /// Encodes an item for this connection. An item without encoding fails the call, for both sides of it.
     pub(crate) fn encode<T: Serialize + ?Sized>(&self, item: &T) -> Result<Raw, Error> {
         Raw::encode(self.link().format(), item).map_err(|error| {
-            if let Side::Provider(served) = &self.side {
-                // Ended already, or about to be told: there is nobody else to report to.
-                _ = served.link.reply(served.key, Reply::Error(RemoteError::of(Code::FAILED)));
+            match &self.side {
+                // r[error.unsendable] Ended already, or about to be told: there is nobody else to report to.
+                Side::Provider(served) => _ = served.link.reply(served.key, Reply::Error(RemoteError::of(Code::FAILED))),
+                // r[call.unsendable]
+                Side::Caller(called) => called.fail_unsendable(),
             }
             error.into()
         })
@@ -539,7 +541,13 @@ impl Called {
                 let error = error.clone().unwrap_or_else(|| RemoteError::of(Code::ABORTED));
                 Ok(self.link.with(|core| core.abort(*id, &error, ext.as_ref()))?)
             }
-            (Stage::Open(id), _) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
+            (Stage::Open(id), _) => {
+                let sent = self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()));
+                if sent.is_err() {
+                    self.link.wake_reply_reader(*id);
+                }
+                Ok(sent?)
+            }
             (Stage::Local(_), _) | (Stage::Unopened, ArgFrame::Aborted(_)) => Err(Error::Ended),
             (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref(), self.ext.as_ref()) {
                 Ok(id) => {
@@ -593,6 +601,14 @@ impl Called {
             self.opened.notify_waiters();
         }
         Ok(())
+    }
+
+    /// An argument has no encoding. Before the first frame there is no call yet that could fail.
+    fn fail_unsendable(&self) {
+        if let Some(id) = self.id() {
+            self.link.with(|core| core.fail_call(id, Failure::Unsendable));
+            self.link.wake_reply_reader(id);
+        }
     }
 
     /// A hook failed.

@@ -41,6 +41,9 @@ pub enum Error {
     /// The frame would be larger than frames may be.
     #[error("the frame would be larger than frames may be")]
     TooLarge,
+    /// An earlier argument of the call could not be sent, so that the call is over.
+    #[error("an argument of the call could not be sent")]
+    Unsendable,
     /// A hook of this peer failed, or answered.
     #[error("a hook ended the call")]
     Hook,
@@ -77,6 +80,7 @@ impl From<Failure> for Error {
             Failure::BadReply(why) => Self::BadReply(why),
             Failure::Overflow => Self::Overflow,
             Failure::Hook => Self::Hook,
+            Failure::Unsendable => Self::Unsendable,
             _ => Self::Closed,
         }
     }

@@ -283,6 +283,7 @@ sub call_tester ($payload, $channel) {
 # One call: gives events to $see, and runs $done after the last of them.
 sub call_once ($what, $channel, $see, $done) {
     my @args   = @{ $what->{args} // [undef] };
+    push @args, 'x' x $what->{fill} if defined $what->{fill};
     my $stream = @args != 1 || $what->{end} || defined $what->{abort};
     my %ext    = defined $what->{ext} ? (ext => $what->{ext}) : ();
 

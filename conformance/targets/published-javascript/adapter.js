@@ -110,7 +110,7 @@ async function call(order, reply, ch) {
 }
 
 async function callOnce(order, ch, events) {
-  const args = order.args ?? [null];
+  const args = [...(order.args ?? [null]), ...(order.fill === undefined ? [] : ["x".repeat(order.fill)])];
   if (order.notify) return ch.peer.call(order.method, args[0]); // Without a callback the library sends no id.
   let ended;
   let isOver = false;

@@ -297,7 +297,7 @@ def call_once(order, ch, events):
         trace(order, event)
 
     def send():
-        args = order.get("args", [None])
+        args = order.get("args", [None]) + (["x" * order["fill"]] if "fill" in order else [])
         for index, item in enumerate(args):
             if index > 0 and order.get("pace") is not None:
                 take_token(order["pace"], over.is_set)

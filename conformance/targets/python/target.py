@@ -205,7 +205,7 @@ def make_call(order, call, events):
 
     deadline = None if "within" not in order else time.time() + order["within"] / 1000
     outgoing = call.call(order["method"], order.get("ext"), deadline, order.get("unit", False))
-    arguments = order.get("args", [None])
+    arguments = order.get("args", [None]) + (["x" * order["fill"]] if "fill" in order else [])
     if order.get("notify"):
         try:
             outgoing.notify(arguments[0])

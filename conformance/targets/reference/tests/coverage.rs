@@ -9,7 +9,7 @@ use duplex_spec::registry;
 use serde_json::Value;
 
 /// As in `book/builder/coverage.rs`.
-const BESIDE_SCHEMAS: [&str; 1] = ["call.id.unique"];
+const BESIDE_SCHEMAS: [&str; 2] = ["call.id.unique", "message.more.false.args"];
 
 #[test]
 fn every_frame_is_held_against_the_rules_of_the_schemas_and_no_others() {

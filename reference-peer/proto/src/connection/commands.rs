@@ -275,7 +275,7 @@ impl Connection {
     /// Sends a further argument; the last if not `more`; no payload ends the arguments without one.
     ///
     /// # Errors
-    /// When the arguments have ended, or the frame would be too large; the latter aborts the call.
+    /// When the arguments have ended, or the frame would be too large; the latter aborts the arguments and fails the call.
     pub fn send_arg(&mut self, id: Id, payload: Option<&Raw>, more: bool, ext: Option<&Ext>) -> Result<(), SendError> {
         let Some(call) = self.caller.get(id) else { return Err(SendError::Closed) };
         if !call.args_open {
@@ -293,7 +293,8 @@ impl Connection {
                 Ok(())
             }
             Err(error) => {
-                self.end_args_early(id, true);
+                // r[call.unsendable]
+                self.fail_call(id, Failure::Unsendable);
                 Err(error)
             }
         }

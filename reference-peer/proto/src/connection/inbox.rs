@@ -38,6 +38,8 @@ pub enum Failure {
     Overflow,
     /// A hook failed, or answered in the other side's place.
     Hook,
+    /// An argument has no encoding, or does not fit a frame.
+    Unsendable,
 }
 
 /// Unread items of one channel.

@@ -16,6 +16,8 @@ struct Call {
     method: String,
     #[serde(default = "one_null")]
     args: Vec<Value>,
+    /// Another argument: a text of so many `x`.
+    fill: Option<usize>,
     /// Whether the arguments end with a frame without an item.
     #[serde(default)]
     end: bool,
@@ -60,7 +62,8 @@ fn once() -> usize {
 }
 
 pub(super) async fn call(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let call: Call = argument(&mut channel).await?;
+    let mut call: Call = argument(&mut channel).await?;
+    call.args.extend(call.fill.map(|length| Value::from("x".repeat(length))));
     if call.when == When::After {
         channel.send_last(&()).await?;
     }
