@@ -18,6 +18,7 @@ use args::{Args, Color, Format, Verb};
 use stop::Stop;
 
 mod args;
+mod bench;
 mod coverage;
 mod drive;
 mod files;
@@ -58,6 +59,7 @@ fn run(args: &Args) -> Result<u8, Stop> {
     match &args.verb {
         Some(Verb::Mutants(args)) => return mutants::run(args, &surroundings),
         Some(Verb::Coverage(args)) => return coverage::run(args),
+        Some(Verb::Bench(args)) => return bench::run(args, &surroundings),
         None => {}
     }
     if args.list && args.target.is_none() {

@@ -11,6 +11,7 @@ pub mod contract;
 pub mod coverage;
 pub mod event;
 pub mod exit;
+pub mod floor;
 pub mod judge;
 pub mod known;
 pub mod machine;

@@ -28,6 +28,8 @@ Usage: cargo xtask <verb> [arguments]
   coverage            every rule beside the checks that decide it; fails on a rule without one
   mutants [...]       runs peers that are wrong in one way each against the checks of the rule that they break, and says
                       which caught them; with arguments of its own: `cargo xtask mutants --help`
+  bench [part]        speed and cost of the reference peer beside other RPC stacks, and of the harness beside the frames
+                      that it exchanges; `peer` or `harness` is one of the two. Wants a quiet machine; the peer's is a large build
   tidy                the rules of the house: arrows between crates, file heads, links, rule citations
   bless               rewrites generated files and snapshots; review the diff before you commit it
 
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         "coverage" => harness("coverage", rest),
         "mutants" if rest.is_empty() => harness("mutants", &["--quick".to_owned()]),
         "mutants" => harness("mutants", rest),
+        "bench" => bench(rest),
         "tidy" => status(tidy::run()),
         "bless" => status(bless().iter().all(Step::run)),
         "help" | "--help" | "-h" => {
@@ -111,6 +114,29 @@ fn needs_reference(args: &[String]) -> bool {
         })
         .collect();
     named.is_empty() || named.iter().any(|name| name.trim_end_matches('/').rsplit('/').next() == Some("reference"))
+}
+
+/// Measures. The peer's competitors are no part of the workspace: nobody who builds or tests Duplex needs them.
+fn bench(args: &[String]) -> ExitCode {
+    let (of_peer, of_harness) = match args {
+        [] => (true, true),
+        [what] if what == "peer" => (true, false),
+        [what] if what == "harness" => (false, true),
+        _ => {
+            eprintln!("error: `bench` takes nothing, or `peer`, or `harness`");
+            return ExitCode::from(2);
+        }
+    };
+    let harness = || {
+        cargo_build(&["duplex-conformance", "duplex-target-reference"]).run()
+            && program("duplex-conformance").args(["bench"]).run()
+    };
+    let peer = || {
+        cargo(["run", "--quiet", "--release", "--manifest-path", "bench/Cargo.toml", "--target-dir", "target/bench", "--"])
+            .args(["--write", "bench/results.json"])
+            .run()
+    };
+    status((!of_harness || harness()) && (!of_peer || peer()))
 }
 
 fn book(args: &[String]) -> ExitCode {

@@ -13,6 +13,7 @@ use crate::report::file::Wanted;
 use crate::schedule::Schedule;
 use crate::select::{Filter, Selection};
 
+use super::bench::BenchArgs;
 use super::coverage::CoverageArgs;
 use super::mutants::MutantsArgs;
 
@@ -170,6 +171,8 @@ pub(super) enum Verb {
     Mutants(MutantsArgs),
     /// Sets the rules of the book beside the checks that decide them and the mutants that prove those
     Coverage(CoverageArgs),
+    /// Measures what the harness costs above the frames that it exchanges
+    Bench(BenchArgs),
 }
 
 /// The form of the report.

@@ -91,6 +91,14 @@ impl Peer {
         }
     }
 
+    /// Where it waits for connections, if it does.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self.reach {
+            Reach::Dial(address) => Some(address),
+            Reach::Pipes | Reach::Listen(_) => None,
+        }
+    }
+
     /// A new connection. Fails when the process ends before there is one. With a tight one the system reads little ahead.
     pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration, is_tight: bool) -> Result<Link, String> {
         let framing = self.configuration.framing;
