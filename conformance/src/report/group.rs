@@ -24,6 +24,7 @@ pub(super) struct Groups {
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     case: String,
+    schedule: Option<String>,
     verdict: Verdict,
     known: Option<String>,
     finding: Option<(FindingKind, String)>,
@@ -39,6 +40,7 @@ impl Groups {
             case: finished.case.clone(),
             verdict: finished.verdict,
             known: finished.known.clone(),
+            schedule: finished.schedule.clone(),
             finding: finished.finding.as_ref().map(|finding| (finding.kind, finding.rule.clone())),
         };
         let index = *self.by_key.entry(key).or_insert(self.groups.len());
