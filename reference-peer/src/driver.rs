@@ -1,14 +1,14 @@
 //! The two tasks of a connection: one reads and handles, one writes. Neither ever waits for a handler, nor for the other.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use duplex_proto::Deframer;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use duplex_proto::{Connection, Deframer};
 
 use crate::link::{Link, Status};
-use crate::transport::Transport;
+use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
 
 const READ_BUFFER: usize = 64 * 1024;
 /// How many turns handlers get to answer before a connection closes for a frame that cannot be decoded.
@@ -19,19 +19,27 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 /// Starts both tasks.
 pub(crate) fn start(link: &Arc<Link>, transport: Transport) {
     let Transport { reader, writer, framing } = transport;
+    // Only a byte stream has two directions that end one by one.
+    let has_halves = framing != duplex_proto::Framing::Message;
     let writer = tokio::spawn(write(Arc::clone(link), writer));
     let link = Arc::clone(link);
     tokio::spawn(async move {
         let mut reader = reader;
         let mut buffer = BytesMut::with_capacity(READ_BUFFER);
-        let input_ended = read(&link, &mut reader, &mut buffer, Deframer::new(framing)).await;
+        let input_ended = read(&link, &mut *reader, &mut buffer, Deframer::new(framing), has_halves).await;
         drop(buffer);
-        end(&link, &mut reader, input_ended, writer).await;
+        end(&link, &mut *reader, input_ended, writer).await;
     });
 }
 
 /// Reads until the input ends or the connection closes; says which.
-async fn read(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut, mut deframer: Deframer) -> bool {
+async fn read(
+    link: &Arc<Link>,
+    reader: &mut dyn FrameReader,
+    buffer: &mut BytesMut,
+    mut deframer: Deframer,
+    has_halves: bool,
+) -> bool {
     let limits = link.rpc.settings().limits.clone();
     let greeting_time = tokio::time::sleep(limits.greeting_time);
     let closing = link.reached(Status::Closing);
@@ -43,21 +51,31 @@ async fn read(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), buffer: &
             biased;
             () = &mut closing => return false,
             () = &mut greeting_time, if !is_greeted => link.with(|core| core.handle_greeting_timeout()),
-            read = reader.read_buf(buffer) => match read {
-                Ok(0) => {
+            read = poll_fn(|cx| reader.poll_read(cx, buffer)) => match read {
+                Ok(Input::End) => {
                     // r[framing.partial] What is left in the buffer is no frame.
-                    link.with(|core| core.handle_end());
+                    link.with(|core| {
+                        core.handle_end();
+                        if !has_halves {
+                            core.handle_closing_timeout();
+                        }
+                    });
                     return true;
                 }
-                Ok(_) => {
+                Ok(Input::TooLong) => {
+                    link.with(Connection::handle_oversized);
+                    tokio::task::yield_now().await;
+                    flush(link).await;
+                }
+                Ok(Input::Read) => {
                     link.receive(buffer, &mut deframer);
                     // Handlers get a turn before more is read, so that a burst of short calls does not pile up.
                     tokio::task::yield_now().await;
                     flush(link).await;
                 }
                 Err(_) => {
-                    link.with(|core| core.handle_end());
-                    return true;
+                    link.with(|core| if has_halves { core.handle_end() } else { core.handle_transport_failure() });
+                    return has_halves;
                 }
             },
         }
@@ -80,7 +98,7 @@ async fn flush(link: &Arc<Link>) {
 }
 
 /// Sees a connection off: what is due is written, within the closing time.
-async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ended: bool, writer: tokio::task::JoinHandle<()>) {
+async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, writer: tokio::task::JoinHandle<()>) {
     let closing_time = link.rpc.settings().limits.closing_time;
     if input_ended {
         // r[close.half]
@@ -89,8 +107,10 @@ async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ende
         }
     }
     let discard = async {
-        let mut waste = [0; 4096];
-        while !input_ended && reader.read(&mut waste).await.is_ok_and(|length| length > 0) {}
+        let mut waste = BytesMut::with_capacity(4096);
+        while let Ok(Input::Read | Input::TooLong) = poll_fn(|cx| reader.poll_read(cx, &mut waste)).await {
+            waste.clear();
+        }
     };
     let written = async {
         if tokio::time::timeout(closing_time, link.reached(Status::Over)).await.is_err() {
@@ -102,7 +122,7 @@ async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ende
     loop {
         tokio::select! {
             () = &mut written => break,
-            () = &mut discard, if !is_discarded => is_discarded = true,
+            () = &mut discard, if !input_ended && !is_discarded => is_discarded = true,
         }
     }
     // Nothing is read any more, so that no hook sees a frame of this connection after it was told of its end.
@@ -116,20 +136,24 @@ async fn end(link: &Arc<Link>, reader: &mut (impl AsyncRead + Unpin), input_ende
     }
 }
 
-async fn write(link: Arc<Link>, mut writer: impl AsyncWrite + Unpin) {
+async fn write(link: Arc<Link>, mut writer: Box<dyn FrameWriter>) {
+    // r[transport.websocket.greeting] The first frame of either side is the greeting or its answer.
+    let mut is_greeting = true;
     loop {
         // One write for all frames that are due.
-        let (bytes, is_over) = link.with(|core| (core.poll_transmit(), core.is_over()));
+        let (bytes, is_text, is_over) = link.with(|core| (core.poll_transmit(), core.codec().is_text(), core.is_over()));
         match bytes {
-            Some(bytes) => {
-                if writer.write_all(&bytes).await.is_err() {
+            Some(mut bytes) => {
+                let length = bytes.len();
+                let is_text = std::mem::take(&mut is_greeting) || is_text;
+                if poll_fn(|cx| writer.poll_write(cx, &mut bytes, is_text)).await.is_err() {
                     link.with(|core| core.handle_transport_failure());
                     break;
                 }
-                link.written(bytes.len());
+                link.written(length);
             }
             None => {
-                if writer.flush().await.is_err() {
+                if poll_fn(|cx| writer.poll_flush(cx)).await.is_err() {
                     link.with(|core| core.handle_transport_failure());
                     break;
                 }
@@ -141,6 +165,9 @@ async fn write(link: Arc<Link>, mut writer: impl AsyncWrite + Unpin) {
         }
     }
     // The transport may be gone already; its end is all that is wanted.
-    _ = writer.shutdown().await;
+    let close = link.with(|core| core.end_reason().map_or(Close::Normal, Close::of));
+    _ = poll_fn(|cx| writer.poll_close(cx, close)).await;
+    // A pipe ends when it is dropped.
+    drop(writer);
     link.set_status(Status::Over);
 }

@@ -21,6 +21,7 @@
 //! # }
 //! ```
 
+mod address;
 mod call;
 mod callback;
 mod channel;
@@ -37,7 +38,10 @@ mod service;
 mod stream;
 mod transport;
 mod tunnel;
+#[cfg(feature = "websocket")]
+mod websocket;
 
+pub use address::{Address, AddressError, ConnectError, Incoming, Listener};
 pub use call::{Call, ConnectionId, Direction};
 pub use callback::Callback;
 pub use channel::{Channel, Sender};
@@ -51,8 +55,10 @@ pub use request::Request;
 pub use rpc::Rpc;
 pub use service::{CallRequest, PeerService, ServedCall};
 pub use stream::{ItemSink, Items};
-pub use transport::Transport;
+pub use transport::{ChildEnd, Close, FrameReader, FrameWriter, Input, Transport};
 pub use tunnel::Tunnel;
+#[cfg(feature = "websocket")]
+pub use websocket::{WebSocketError, WebSocketOptions};
 
 /// The programs of the book's guide, as doctests.
 #[cfg(doctest)]

@@ -1,18 +1,99 @@
-//! Byte streams that carry frames: anything that tokio can read and write.
+//! What carries frames: byte streams with a framing, and transports that carry messages by themselves.
+//!
+//! Both are a [`FrameReader`] and a [`FrameWriter`]; what the frames say is nothing to them. WebSocket stands in `websocket`,
+//! addresses in `address`.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::process::Stdio;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use duplex_proto::{EndReason, Framing, greeting::Refusal};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
+use tokio::process::{Child, Command};
 
-use duplex_proto::Framing;
-
-/// A byte stream in both directions, and how frames lie in it.
+/// Both directions of a connection, and how frames lie in them.
 pub struct Transport {
-    pub(crate) reader: Box<dyn AsyncRead + Send + Unpin>,
-    pub(crate) writer: Box<dyn AsyncWrite + Send + Unpin>,
+    pub(crate) reader: Box<dyn FrameReader>,
+    pub(crate) writer: Box<dyn FrameWriter>,
     pub(crate) framing: Framing,
 }
 
+/// The direction that comes in.
+pub trait FrameReader: Send + 'static {
+    /// Appends to `buffer` what has come: any bytes for a framing of byte streams, one whole message for [`Framing::Message`].
+    /// Nothing is lost when it is not polled again.
+    ///
+    /// # Errors
+    /// When the transport fails; nothing is read after that but what is to be discarded.
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Input>>;
+}
+
+/// The direction that goes out.
+pub trait FrameWriter: Send + 'static {
+    /// Takes all of `bytes`: whole frames of a byte stream, or one message, which is `is_text` or binary and can be empty. Called
+    /// again with what is left of the same bytes until it is ready.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes, is_text: bool) -> Poll<io::Result<()>>;
+
+    /// Sends what was taken and is still held back.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+
+    /// Ends this direction.
+    ///
+    /// # Errors
+    /// When the transport fails.
+    fn poll_close(&mut self, cx: &mut Context<'_>, close: Close) -> Poll<io::Result<()>>;
+}
+
+/// What a read gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Bytes, or one message.
+    Read,
+    /// Nothing, and nothing more will come.
+    End,
+    /// A message that is longer than the transport takes, which was not kept.
+    TooLong,
+}
+
+/// Why a direction is ended, for transports that can say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Close {
+    /// All is well.
+    Normal,
+    /// The other peer sent what is no frame.
+    Undecodable,
+    /// The other peer sent a frame over the limit.
+    TooLong,
+}
+
+/// What becomes of a child process that still runs a second after its connection was closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChildEnd {
+    /// It is killed.
+    #[default]
+    Kill,
+    /// It is left to itself.
+    Leave,
+}
+
 impl Transport {
+    /// A transport of these two directions.
+    #[must_use]
+    pub fn from_frames(reader: impl FrameReader, writer: impl FrameWriter, framing: Framing) -> Self {
+        Self { reader: Box::new(reader), writer: Box::new(writer), framing }
+    }
+
     /// A transport over one stream that reads and writes.
     pub fn new<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, framing: Framing) -> Self {
         let (reader, writer) = tokio::io::split(stream);
@@ -25,7 +106,7 @@ impl Transport {
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
-        Self { reader: Box::new(reader), writer: Box::new(writer), framing }
+        Self::from_frames(ByteReader { reader, _child: None }, ByteWriter(writer), framing)
     }
 
     /// A transport over a TCP connection.
@@ -41,8 +122,28 @@ impl Transport {
     ///
     /// # Errors
     /// When nobody can be reached there.
-    pub async fn connect(address: impl ToSocketAddrs, framing: Framing) -> std::io::Result<Self> {
+    pub async fn connect(address: impl ToSocketAddrs, framing: Framing) -> io::Result<Self> {
         Ok(Self::tcp(TcpStream::connect(address).await?, framing))
+    }
+
+    /// A transport over a connection of a Unix socket.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn unix(stream: tokio::net::UnixStream, framing: Framing) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self::from_halves(reader, writer, framing)
+    }
+
+    /// Starts a program and talks to it over its standard input and output; its standard error stays what `command` says. The
+    /// connection ends when the program ends its standard output, and the program is told of the end by that of its input.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn child(mut command: Command, end: ChildEnd, framing: Framing) -> io::Result<Self> {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(end == ChildEnd::Kill).spawn()?;
+        let reader = child.stdout.take().expect("invariant: standard output is a pipe");
+        let writer = child.stdin.take().expect("invariant: standard input is a pipe");
+        Ok(Self::from_frames(ByteReader { reader, _child: Some(child) }, ByteWriter(writer), framing))
     }
 
     /// Two ends of one connection in memory, each way holding at most so many bytes that nobody has read yet.
@@ -56,6 +157,55 @@ impl Transport {
     #[must_use]
     pub fn stdio(framing: Framing) -> Self {
         Self::from_halves(tokio::io::stdin(), tokio::io::stdout(), framing)
+    }
+}
+
+/// Bytes, for a framing to cut.
+struct ByteReader<R> {
+    reader: R,
+    /// Killed, where that is wanted, when nothing is read from it any more.
+    _child: Option<Child>,
+}
+
+impl<R: AsyncRead + Send + Unpin + 'static> FrameReader for ByteReader<R> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Input>> {
+        let length = ready!(pin!(self.reader.read_buf(buffer)).poll(cx))?;
+        Poll::Ready(Ok(if length == 0 { Input::End } else { Input::Read }))
+    }
+}
+
+struct ByteWriter<W>(W);
+
+impl<W: AsyncWrite + Send + Unpin + 'static> FrameWriter for ByteWriter<W> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes, _is_text: bool) -> Poll<io::Result<()>> {
+        while !bytes.is_empty() {
+            let length = ready!(pin!(self.0.write(bytes)).poll(cx))?;
+            if length == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            bytes.advance(length);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        pin!(self.0.flush()).poll(cx)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, _close: Close) -> Poll<io::Result<()>> {
+        pin!(self.0.shutdown()).poll(cx)
+    }
+}
+
+impl Close {
+    /// What the end of a connection is to its transport. r[transport.websocket.close]
+    #[must_use]
+    pub fn of(reason: &EndReason) -> Self {
+        match reason {
+            EndReason::Undecodable(_) | EndReason::Transport => Self::Undecodable,
+            EndReason::TooLong | EndReason::Refuses(Refusal::TooLong) => Self::TooLong,
+            _ => Self::Normal,
+        }
     }
 }
 

@@ -247,6 +247,8 @@ pub struct Connection {
     flushing: Option<EndReason>,
     reason: Option<EndReason>,
     out: BytesMut,
+    /// The lengths of the frames in `out`, where the transport has to be given one at a time.
+    messages: VecDeque<usize>,
     /// Bytes handed out by `poll_transmit` and not reported written.
     in_flight: usize,
     events: VecDeque<Event>,
@@ -273,6 +275,7 @@ impl Connection {
             flushing: None,
             reason: None,
             out: BytesMut::new(),
+            messages: VecDeque::new(),
             in_flight: 0,
             events: VecDeque::new(),
             provider: Provider::default(),
@@ -345,7 +348,7 @@ impl Connection {
     /// Whether [`Connection::poll_transmit`] has something.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.out.is_empty()
+        !self.out.is_empty() || !self.messages.is_empty()
     }
 
     /// Whether the other peer has ended its side.
@@ -357,7 +360,7 @@ impl Connection {
     /// Whether nothing is handled any more and all is written: the writing side can end.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.phase == Phase::Closing && self.outbound_bytes() == 0
+        self.phase == Phase::Closing && self.outbound_bytes() == 0 && self.messages.is_empty()
     }
 
     /// Bytes that wait to be written.
@@ -458,6 +461,7 @@ impl Connection {
     pub fn handle_transport_failure(&mut self) {
         self.begin_closing(EndReason::Transport);
         self.out.clear();
+        self.messages.clear();
         self.in_flight = 0;
     }
 
@@ -465,6 +469,7 @@ impl Connection {
     pub fn handle_greeting_timeout(&mut self) {
         if self.phase == Phase::Greeting {
             self.out.clear();
+            self.messages.clear();
             self.begin_closing(EndReason::GreetingTimeout);
         }
     }
@@ -499,12 +504,14 @@ impl Connection {
         self.early_ends.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Everything that is to be written now, whole frames only. r[framing.atomic]
+    /// Everything that is to be written now, whole frames only; with [`Framing::Message`] one frame, which can be empty.
+    /// r[framing.atomic]
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
-        if self.out.is_empty() {
-            return None;
-        }
-        let bytes = self.out.split().freeze();
+        let bytes = match self.framing {
+            Framing::Message => self.messages.pop_front().map(|length| self.out.split_to(length).freeze())?,
+            _ if self.out.is_empty() => return None,
+            _ => self.out.split().freeze(),
+        };
         self.in_flight += bytes.len();
         Some(bytes)
     }
@@ -587,13 +594,23 @@ impl Connection {
 
     /// Writes a frame that does not depend on a codec and is always short.
     fn put_frame(&mut self, write: impl FnOnce(&mut BytesMut)) {
+        let start = self.out.len();
         self.framing.append(&mut self.out, usize::MAX, write).expect("invariant: greeting frames are short");
+        self.note_message(start);
     }
 
     /// Encodes a message into the outbound buffer; the buffer is as before if the frame would be too long.
     fn put_message(&mut self, message: &Outgoing<'_>) -> Result<(), SendError> {
-        let (codec, limit) = (&self.codec, self.limits.frame);
-        self.framing.append(&mut self.out, limit, |out| codec.encode(message, out)).map_err(|_| SendError::TooLarge)
+        let (codec, limit, start) = (&self.codec, self.limits.frame, self.out.len());
+        self.framing.append(&mut self.out, limit, |out| codec.encode(message, out)).map_err(|_| SendError::TooLarge)?;
+        self.note_message(start);
+        Ok(())
+    }
+
+    fn note_message(&mut self, start: usize) {
+        if self.framing == Framing::Message {
+            self.messages.push_back(self.out.len() - start);
+        }
     }
 
     /// Writes a frame that nobody can wait for; closes the connection when even the outbound limit is passed.

@@ -12,6 +12,8 @@ pub enum Framing {
     Length,
     /// One frame a line. For text codecs only.
     Newline,
+    /// The transport carries messages, and a frame is one of them: nothing is cut and nothing is wrapped.
+    Message,
 }
 
 /// Takes frames off the front of a buffer.
@@ -39,7 +41,8 @@ impl Deframer {
         Self { framing, searched: 0 }
     }
 
-    /// The next whole frame, taken off the front of `buffer`; `None` until more bytes are there.
+    /// The next whole frame, taken off the front of `buffer`; `None` until more bytes are there. With [`Framing::Message`] the
+    /// buffer is to hold one message at a time.
     ///
     /// What the end of the stream leaves in `buffer` is no frame and is never handed out. r[framing.partial]
     ///
@@ -49,6 +52,7 @@ impl Deframer {
         match self.framing {
             Framing::Length => next_by_length(buffer, limit),
             Framing::Newline => self.next_line(buffer, limit),
+            Framing::Message => next_message(buffer, limit),
         }
     }
 
@@ -69,6 +73,16 @@ impl Deframer {
             line.truncate(newline - 1);
         }
         if line.len() > limit { Err(TooLong { limit }) } else { Ok(Some(line)) }
+    }
+}
+
+/// The buffer holds one message; an empty one is a keepalive, and means nothing. r[transport.websocket.message]
+fn next_message(buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
+    let message = buffer.split().freeze();
+    match message.len() {
+        0 => Ok(None),
+        length if length > limit => Err(TooLong { limit }),
+        _ => Ok(Some(message)),
     }
 }
 
@@ -96,7 +110,7 @@ impl Framing {
         let start = out.len();
         let prefix = match self {
             Self::Length => LENGTH_PREFIX,
-            Self::Newline => 0,
+            Self::Newline | Self::Message => 0,
         };
         out.put_bytes(0, prefix);
         write(out);
@@ -113,6 +127,7 @@ impl Framing {
                 out[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
                 out.put_u8(b'\n');
             }
+            Self::Message => {}
         }
         Ok(())
     }

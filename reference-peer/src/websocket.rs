@@ -1,0 +1,218 @@
+//! WebSocket: a frame is a message. Handshakes of both sides, and the two directions.
+//!
+//! Compression is not negotiated, so a message takes no more memory than it says. TLS is the caller's: any stream is taken.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use duplex_proto::{Framing, Limits};
+use futures_core::Stream;
+use futures_sink::Sink;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::StatusCode;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+
+use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
+
+/// What a WebSocket is opened with. The default takes frames up to the protocol's limit, and no page of a browser.
+#[derive(Clone, Debug)]
+pub struct WebSocketOptions {
+    frame_limit: usize,
+    /// `None`: any.
+    origins: Option<Vec<String>>,
+}
+
+/// A WebSocket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("the WebSocket cannot be opened: {0}")]
+pub struct WebSocketError(String);
+
+impl Default for WebSocketOptions {
+    fn default() -> Self {
+        Self { frame_limit: Limits::default().frame, origins: Some(Vec::new()) }
+    }
+}
+
+impl WebSocketOptions {
+    /// The longest message that is taken, in bytes; a longer one is refused before it is held in memory. Set it to the limit of
+    /// frames of the `Rpc` where that is not the protocol's default.
+    #[must_use]
+    pub fn frame_limit(mut self, bytes: usize) -> Self {
+        self.frame_limit = bytes;
+        self
+    }
+
+    /// An acceptor takes pages of this origin, such as `https://example.org`; may be repeated. A program that is no browser sends
+    /// no origin and is always taken.
+    #[must_use]
+    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
+        self.origins.get_or_insert_default().push(origin.into());
+        self
+    }
+
+    /// An acceptor takes pages of every origin: for services that anybody may use from anywhere.
+    #[must_use]
+    pub fn allow_any_origin(mut self) -> Self {
+        self.origins = None;
+        self
+    }
+
+    /// r[transport.websocket.origin]
+    fn allows(&self, request: &Request) -> bool {
+        let Some(origins) = &self.origins else { return true };
+        let mut sent = request.headers().get_all("origin").iter();
+        sent.all(|sent| origins.iter().any(|origin| sent.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
+    }
+
+    fn config(&self) -> WebSocketConfig {
+        let limit = Some(self.frame_limit);
+        WebSocketConfig::default().max_message_size(limit).max_frame_size(limit)
+    }
+}
+
+trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
+type Socket = WebSocketStream<Box<dyn Io>>;
+
+impl Transport {
+    /// Takes a WebSocket on a stream that somebody has connected: the accepting side of a connection.
+    ///
+    /// # Errors
+    /// When what comes is no WebSocket handshake, or from an origin that is not allowed, which is answered 403.
+    pub async fn accept_websocket<S>(stream: S, options: &WebSocketOptions) -> Result<Self, WebSocketError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        #[expect(clippy::result_large_err, reason = "the type is the handshake's own")]
+        let checked = |request: &Request, response: Response| {
+            if options.allows(request) {
+                return Ok(response);
+            }
+            let mut refusal = ErrorResponse::new(Some("this origin is not allowed\n".to_owned()));
+            *refusal.status_mut() = StatusCode::FORBIDDEN;
+            Err(refusal)
+        };
+        let stream: Box<dyn Io> = Box::new(stream);
+        let accepted = tokio_tungstenite::accept_hdr_async_with_config(stream, checked, Some(options.config())).await;
+        accepted.map(Self::websocket).map_err(|error| WebSocketError(error.to_string()))
+    }
+
+    /// Opens a WebSocket on a stream that is connected to the host of `url`: the connecting side.
+    ///
+    /// # Errors
+    /// When the URL is none, or the other side does not take the WebSocket.
+    pub async fn open_websocket<S>(stream: S, url: &str, options: &WebSocketOptions) -> Result<Self, WebSocketError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let stream: Box<dyn Io> = Box::new(stream);
+        let opened = tokio_tungstenite::client_async_with_config(url, stream, Some(options.config())).await;
+        opened.map(|(socket, _)| Self::websocket(socket)).map_err(|error| WebSocketError(error.to_string()))
+    }
+
+    fn websocket(socket: Socket) -> Self {
+        let socket = Arc::new(Mutex::new(socket));
+        let reader = Reader { socket: Arc::clone(&socket), has_failed: false };
+        Self::from_frames(reader, Writer { socket, is_closing: false }, Framing::Message)
+    }
+}
+
+struct Reader {
+    socket: Arc<Mutex<Socket>>,
+    has_failed: bool,
+}
+
+struct Writer {
+    socket: Arc<Mutex<Socket>>,
+    is_closing: bool,
+}
+
+/// The lock is held for one poll at a time.
+fn lock(socket: &Mutex<Socket>) -> MutexGuard<'_, Socket> {
+    socket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FrameReader for Reader {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut BytesMut) -> Poll<io::Result<Input>> {
+        let mut socket = lock(&self.socket);
+        loop {
+            if self.has_failed {
+                return poll_discard(&mut socket, cx);
+            }
+            let message = match ready!(Pin::new(&mut *socket).poll_next(cx)) {
+                None => return Poll::Ready(Ok(Input::End)),
+                Some(Ok(message)) => message,
+                Some(Err(error)) => {
+                    self.has_failed = true;
+                    return Poll::Ready(match error {
+                        tungstenite::Error::Capacity(_) => Ok(Input::TooLong),
+                        // The other side has gone without a word, or in the middle of one.
+                        tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
+                            Ok(Input::End)
+                        }
+                        error => Err(io::Error::other(error)),
+                    });
+                }
+            };
+            // r[transport.websocket.kind.accept]
+            match &message {
+                Message::Text(text) => buffer.extend_from_slice(text.as_bytes()),
+                Message::Binary(bytes) => buffer.extend_from_slice(bytes),
+                // Pings are answered below; the end comes after a closing handshake.
+                _ => continue,
+            }
+            return Poll::Ready(Ok(Input::Read));
+        }
+    }
+}
+
+/// Reads past what WebSocket makes no sense of, so that the other side gets to read why.
+fn poll_discard(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<Input>> {
+    let mut waste = [0; 4096];
+    let mut waste = ReadBuf::new(&mut waste);
+    ready!(Pin::new(socket.get_mut()).poll_read(cx, &mut waste))?;
+    Poll::Ready(Ok(if waste.filled().is_empty() { Input::End } else { Input::Read }))
+}
+
+impl FrameWriter for Writer {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &mut Bytes, is_text: bool) -> Poll<io::Result<()>> {
+        let mut socket = lock(&self.socket);
+        ready!(Pin::new(&mut *socket).poll_ready(cx)).map_err(io::Error::other)?;
+        let bytes = std::mem::take(bytes);
+        // r[transport.websocket.kind] r[transport.websocket.keepalive]
+        let message = if is_text {
+            Message::Text(Utf8Bytes::try_from(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?)
+        } else {
+            Message::Binary(bytes)
+        };
+        Poll::Ready(Pin::new(&mut *socket).start_send(message).map_err(io::Error::other))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *lock(&self.socket)).poll_flush(cx).map_err(io::Error::other)
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>, close: Close) -> Poll<io::Result<()>> {
+        let mut socket = lock(&self.socket);
+        if !self.is_closing {
+            ready!(Pin::new(&mut *socket).poll_ready(cx)).map_err(io::Error::other)?;
+            self.is_closing = true;
+            // r[transport.websocket.close]
+            let (code, reason) = match close {
+                Close::Normal => (CloseCode::Normal, ""),
+                Close::Undecodable => (CloseCode::Protocol, "a frame cannot be decoded"),
+                Close::TooLong => (CloseCode::Size, "a frame is over the limit"),
+            };
+            let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
+            Pin::new(&mut *socket).start_send(Message::Close(Some(close))).map_err(io::Error::other)?;
+        }
+        Pin::new(&mut *socket).poll_flush(cx).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,223 @@
+//! Transports that are no plain byte stream over TCP: WebSocket, Unix sockets, addresses.
+
+use std::sync::Arc;
+
+use duplex_peer::{
+    Address, BoxError, Codec, ConnectError, EndReason, Framing, Json, MessagePack, Peer, Rpc, Transport, WebSocketOptions,
+};
+use futures_util::{SinkExt, StreamExt};
+use tokio::io::DuplexStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error as RawError, Message};
+
+fn server() -> Rpc {
+    let rpc = Rpc::new();
+    rpc.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) }).expect("a free name");
+    rpc
+}
+
+/// Listens, connects, greets.
+async fn join(address: &str, codec: impl Codec) -> (Peer, Peer) {
+    let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
+    let serving = async {
+        let transport = listener.accept().await.expect("a connection").open(Framing::Length).await.expect("a transport");
+        server().accept(transport).await.expect("a greeting")
+    };
+    let calling = async {
+        let transport = listener.address().connect(Framing::Length).await.expect("a connection");
+        Rpc::new().with_codecs(vec![Arc::new(codec)]).handshake(transport).await.expect("an answer")
+    };
+    tokio::join!(calling, serving)
+}
+
+async fn add_and_close((client, served): (Peer, Peer)) {
+    assert_eq!(client.call::<_, i64>("add", &(1, 2)).await.expect("a sum"), 3);
+    client.close();
+    served.closed().await;
+    client.closed().await;
+    assert_eq!(served.end_reason(), Some(EndReason::Remote));
+}
+
+#[tokio::test]
+async fn every_address_that_can_be_listened_on_carries_calls() {
+    add_and_close(join("tcp://127.0.0.1:0", Json).await).await;
+    add_and_close(join("ws://127.0.0.1:0/rpc", Json).await).await;
+    add_and_close(join("ws://127.0.0.1:0", MessagePack).await).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn unix_sockets_carry_calls() {
+    let folder = tempfile::tempdir().expect("a folder");
+    add_and_close(join(&format!("unix:{}", folder.path().join("peer.sock").display()), Json).await).await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_child_process_is_a_connection_and_its_end_is_the_connections() {
+    // It takes the greeting, answers, and ends.
+    let child: Address = r#"exec:sh -c "read greeting && echo +OK""#.parse().expect("an address");
+    let peer = Rpc::new().handshake(child.connect(Framing::Newline).await.expect("a program")).await.expect("an answer");
+    peer.closed().await;
+    assert_eq!(peer.end_reason(), Some(EndReason::Remote));
+    let missing: Address = "exec:/no/such/program".parse().expect("an address");
+    assert!(matches!(missing.connect(Framing::Length).await, Err(ConnectError::Io(..))));
+}
+
+#[test]
+fn an_address_says_what_is_wrong_with_it() {
+    let problems = [
+        ("localhost", "it has to be tcp://host:port, ws://host:port/path, unix:path, exec:command or stdio:"),
+        ("tcp://localhost", "the port is missing"),
+        ("tcp://:1", "the host is missing"),
+        ("tcp://::1:7000", "an IPv6 host stands in brackets: [::1]:7000"),
+        ("tcp://localhost:70000", "the port is no number up to 65535"),
+        ("unix:", "the path of the socket is missing"),
+        ("exec: ", "the command is missing"),
+        ("exec:a 'b", "a quotation mark is not closed"),
+    ];
+    for (text, problem) in problems {
+        let error = text.parse::<Address>().expect_err("no address");
+        assert_eq!(error.to_string(), format!("`{text}` is no address: {problem}"));
+    }
+    assert!("wss://localhost".parse::<Address>().expect_err("no TLS").to_string().contains("TLS"));
+}
+
+type Raw = WebSocketStream<DuplexStream>;
+
+/// A WebSocket client by hand, and a peer that accepts.
+async fn by_hand(greeting: Message) -> (Raw, tokio::task::JoinHandle<Result<Peer, duplex_peer::Error>>) {
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let opening = tokio::spawn(async move {
+        let transport = Transport::accept_websocket(there, &WebSocketOptions::default()).await.expect("a WebSocket");
+        server().accept(transport).await
+    });
+    let (mut socket, _) = tokio_tungstenite::client_async("ws://peer/", here).await.expect("a WebSocket");
+    socket.send(greeting).await.expect("an open WebSocket");
+    (socket, opening)
+}
+
+async fn next(socket: &mut Raw) -> Message {
+    socket.next().await.expect("a message").expect("an open WebSocket")
+}
+
+/// The code of the next message, which is a close.
+async fn close_code(socket: &mut Raw) -> CloseCode {
+    match next(socket).await {
+        Message::Close(Some(frame)) => frame.code,
+        other => panic!("no close: {other:?}"),
+    }
+}
+
+// r[transport.websocket.message] r[transport.websocket.greeting] r[transport.websocket.kind]
+#[tokio::test]
+async fn greetings_are_text_and_messages_are_of_their_codecs_kind() {
+    let call = r#"{"type":"req","id":1,"method":"add","payload":[1,2]}"#;
+    let (mut socket, _peer) = by_hand(Message::text("SIMPLEX/1.0;json")).await;
+    assert_eq!(next(&mut socket).await, Message::text("+OK"));
+    socket.send(Message::text(call)).await.expect("an open WebSocket");
+    assert_eq!(next(&mut socket).await, Message::text(r#"{"type":"rep","id":1,"payload":3,"more":false}"#));
+    // The other kind is taken, too. r[transport.websocket.kind.accept]
+    socket.send(Message::binary(call.replace(":1,", ":2,"))).await.expect("an open WebSocket");
+    assert!(matches!(next(&mut socket).await, Message::Text(text) if text.contains("\"id\":2")));
+
+    let (mut socket, _peer) = by_hand(Message::binary("SIMPLEX/1.0;msgpack")).await;
+    assert_eq!(next(&mut socket).await, Message::text("+OK"));
+    let call: &[u8] = b"\x84\xa4type\xa3req\xa2id\x01\xa6method\xa3add\xa7payload\x92\x01\x02";
+    socket.send(Message::binary(call)).await.expect("an open WebSocket");
+    assert!(matches!(next(&mut socket).await, Message::Binary(_)));
+}
+
+// r[transport.websocket.keepalive]
+#[tokio::test]
+async fn an_empty_text_is_a_keepalive_both_ways() {
+    let (mut socket, peer) = by_hand(Message::text("SIMPLEX/1.0;json")).await;
+    assert_eq!(next(&mut socket).await, Message::text("+OK"));
+    let peer = peer.await.expect("no panic").expect("a greeting");
+    peer.keepalive().expect("an open connection");
+    assert_eq!(next(&mut socket).await, Message::text(""));
+    socket.send(Message::text("")).await.expect("an open WebSocket");
+    socket.send(Message::text(r#"{"type":"req","id":1,"method":"add","payload":[1,2]}"#)).await.expect("an open WebSocket");
+    assert!(matches!(next(&mut socket).await, Message::Text(_)));
+    // r[transport.websocket.close]
+    peer.close();
+    assert_eq!(close_code(&mut socket).await, CloseCode::Normal);
+}
+
+// r[transport.websocket.close]
+#[tokio::test]
+async fn close_codes_say_why() {
+    let call = r#"{"type":"req","id":1,"method":"add","payload":[1,2]}"#;
+    let (mut socket, peer) = by_hand(Message::text("SIMPLEX/1.0;json")).await;
+    assert_eq!(next(&mut socket).await, Message::text("+OK"));
+    socket.send(Message::text(call)).await.expect("an open WebSocket");
+    socket.send(Message::text("[]")).await.expect("an open WebSocket");
+    // What is due is answered first.
+    assert!(matches!(next(&mut socket).await, Message::Text(_)));
+    assert_eq!(close_code(&mut socket).await, CloseCode::Protocol);
+    let peer = peer.await.expect("no panic").expect("a greeting");
+    assert!(matches!(peer.end_reason(), Some(EndReason::Undecodable(_))));
+
+    let (mut socket, peer) = by_hand(Message::text("SIMPLEX/1.0;json")).await;
+    assert_eq!(next(&mut socket).await, Message::text("+OK"));
+    // The write fails where the peer closes before all of it was read.
+    _ = socket.send(Message::text("x".repeat((1 << 20) + 1))).await;
+    let code = close_code(&mut socket).await;
+    assert_eq!(code, CloseCode::Size);
+    let peer = peer.await.expect("no panic").expect("a greeting");
+    assert_eq!(peer.end_reason(), Some(EndReason::TooLong));
+}
+
+#[tokio::test]
+async fn a_websocket_that_ends_ends_its_calls() {
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let accepting = async {
+        let mut socket = tokio_tungstenite::accept_async(there).await.expect("a WebSocket");
+        assert_eq!(next(&mut socket).await, Message::text("SIMPLEX/1.0;json"));
+        socket.send(Message::text("+OK")).await.expect("an open WebSocket");
+        assert!(matches!(next(&mut socket).await, Message::Text(_)));
+        socket.close(None).await.expect("an open WebSocket");
+        while socket.next().await.is_some() {}
+    };
+    let calling = async {
+        let transport = Transport::open_websocket(here, "ws://peer/", &WebSocketOptions::default()).await.expect("a WebSocket");
+        let peer = Rpc::new().handshake(transport).await.expect("an answer");
+        let lost = peer.call::<_, i64>("add", &(1, 2)).await;
+        assert!(matches!(lost, Err(duplex_peer::Error::Closed)));
+        peer.closed().await;
+    };
+    tokio::join!(accepting, calling);
+}
+
+// r[transport.websocket.origin]
+#[tokio::test]
+async fn pages_are_taken_from_allowed_origins_only() {
+    let default = WebSocketOptions::default();
+    let one = default.clone().allow_origin("https://example.org");
+    let any = default.clone().allow_any_origin();
+    let cases = [
+        (&default, None, true),
+        (&default, Some("https://example.org"), false),
+        (&one, Some("https://example.org"), true),
+        (&one, Some("https://example.com"), false),
+        (&one, Some("null"), false),
+        (&any, Some("https://example.com"), true),
+    ];
+    for (options, origin, is_taken) in cases {
+        let (here, there) = tokio::io::duplex(64 * 1024);
+        let mut request = "ws://peer/".into_client_request().expect("a request");
+        if let Some(origin) = origin {
+            request.headers_mut().insert("origin", origin.parse().expect("a header"));
+        }
+        let (accepted, opened) =
+            tokio::join!(Transport::accept_websocket(there, options), tokio_tungstenite::client_async(request, here));
+        assert_eq!(accepted.is_ok(), is_taken, "{origin:?}");
+        match opened {
+            Ok(_) => assert!(is_taken),
+            Err(RawError::Http(response)) => assert_eq!(response.status().as_u16(), 403),
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
