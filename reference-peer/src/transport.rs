@@ -94,6 +94,12 @@ impl Transport {
         Self { reader: Box::new(reader), writer: Box::new(writer), framing }
     }
 
+    /// Both directions and the framing, for what only passes frames on.
+    #[must_use]
+    pub fn into_frames(self) -> (Box<dyn FrameReader>, Box<dyn FrameWriter>, Framing) {
+        (self.reader, self.writer, self.framing)
+    }
+
     /// A transport over one stream that reads and writes.
     pub fn new<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, framing: Framing) -> Self {
         let (reader, writer) = tokio::io::split(stream);

@@ -1,0 +1,70 @@
+//! `duplex describe`: what a peer says of itself, if it does.
+
+use clap::Args;
+use duplex_peer::{Address, Code, Error, Peer, Rpc};
+use serde_json::{Map, Value, json};
+
+use crate::{Failure, Wire, print_line};
+
+const EXAMPLES: &str = "\
+Duplex has no built-in description. Asked for are, in this order:
+  reflect.methods and reflect.describe   as the book's chapter on patterns has them
+  conformance.describe                   of peers that are tested with the conformance suite
+
+Examples:
+  duplex describe tcp://localhost:7000
+  duplex describe 'exec:duplex serve stdio:'";
+
+/// Prints what a peer says of itself, as JSON
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Where the peer is
+    address: Address,
+    #[command(flatten)]
+    wire: Wire,
+}
+
+pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    // A connection for each: there are peers that die of a method that they do not have.
+    let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
+    let mut description = reflect(&peer).await?.map(|methods| json!({ "methods": methods }));
+    close(&peer).await;
+    if description.is_none() {
+        let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
+        description = ask(&peer, "conformance.describe", &Value::Null).await?;
+        close(&peer).await;
+    }
+    let Some(description) = description else {
+        return Err(Failure::Local(format!(
+            "{} does not describe itself: it has neither `reflect.methods` nor `conformance.describe`",
+            options.address
+        )));
+    };
+    print_line(&format!("{description:#}"))
+}
+
+async fn close(peer: &Peer) {
+    peer.close();
+    peer.closed().await;
+}
+
+async fn reflect(peer: &Peer) -> Result<Option<Map<String, Value>>, Failure> {
+    let Some(Value::Array(names)) = ask(peer, "reflect.methods", &Value::Null).await? else { return Ok(None) };
+    let mut methods = Map::new();
+    for name in names.iter().filter_map(Value::as_str) {
+        let description = ask(peer, "reflect.describe", &Value::from(name)).await?;
+        methods.insert(name.to_owned(), description.unwrap_or_default());
+    }
+    Ok(Some(methods))
+}
+
+/// What a method says; `None` if there is no such method, or if asking for it ended the connection.
+async fn ask(peer: &Peer, method: &str, argument: &Value) -> Result<Option<Value>, Failure> {
+    match peer.call::<_, Value>(method, argument).await {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Remote(error)) if error.code == Code::METHOD_NOT_FOUND => Ok(None),
+        Err(Error::Closed) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

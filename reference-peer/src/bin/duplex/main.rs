@@ -1,0 +1,182 @@
+//! The command `duplex`: calls, serves, watches and describes peers from a shell.
+//!
+//! Each subcommand is a file; this one holds what they share: the options of the wire, and what exit codes mean.
+
+mod call;
+mod describe;
+mod serve;
+mod trace;
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use duplex_peer::{Address, Codec, Error, Format, Framing, Json, MessagePack, Peer, Raw, RemoteError, Rpc};
+
+const EXAMPLES: &str = "\
+Addresses:
+  tcp://localhost:7000        a TCP connection
+  ws://localhost:7000/rpc     a WebSocket
+  unix:/run/door.sock         a Unix socket
+  exec:node service.js        a program, talked to over its standard input and output
+  stdio:                      the standard streams of this command
+
+Try it:
+  duplex serve tcp://127.0.0.1:7000 &
+  duplex call tcp://127.0.0.1:7000 add '[1, 2]'
+  duplex call 'exec:duplex serve stdio:' count 3
+
+Exit codes:
+  0  all is well
+  1  the other peer replied with an error, which is printed as JSON to standard error
+  2  the command line is wrong
+  3  nobody can be reached, or the greeting was refused
+  4  the connection was lost, or something else failed on this side";
+
+/// Talks to Duplex peers.
+#[derive(Parser)]
+#[command(name = "duplex", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Call(call::Options),
+    Serve(serve::Options),
+    Trace(trace::Options),
+    Describe(describe::Options),
+}
+
+/// How the wire is spoken.
+#[derive(Args, Clone, Copy)]
+struct Wire {
+    /// How messages are encoded
+    #[arg(long, value_enum, default_value_t = CodecName::Json)]
+    codec: CodecName,
+    /// How frames lie in a byte stream; WebSocket needs none
+    #[arg(long, value_enum, default_value_t = FramingName::Length)]
+    framing: FramingName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum CodecName {
+    Json,
+    Msgpack,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FramingName {
+    /// Four bytes of length before each frame
+    Length,
+    /// One frame a line; for JSON only
+    Newline,
+}
+
+/// Why a command fails; each has its exit code.
+enum Failure {
+    Usage(String),
+    Unreachable(String),
+    Remote(RemoteError),
+    Local(String),
+}
+
+impl From<FramingName> for Framing {
+    fn from(name: FramingName) -> Self {
+        match name {
+            FramingName::Length => Self::Length,
+            FramingName::Newline => Self::Newline,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Remote(error) => Self::Remote(error),
+            error => Self::Local(error.to_string()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Local(error.to_string())
+    }
+}
+
+impl Wire {
+    /// Connects and greets.
+    async fn connect(self, rpc: &Rpc, address: &Address) -> Result<Peer, Failure> {
+        if self.codec == CodecName::Msgpack && self.framing == FramingName::Newline {
+            return Err(Failure::Usage(
+                "newline framing carries text only: use --framing length with --codec msgpack".to_owned(),
+            ));
+        }
+        let codec: Arc<dyn Codec> = match self.codec {
+            CodecName::Json => Arc::new(Json),
+            CodecName::Msgpack => Arc::new(MessagePack),
+        };
+        let transport = address.connect(self.framing.into()).await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        let greeted = rpc.clone().with_codecs(vec![codec]).handshake(transport).await;
+        greeted.map_err(|error| Failure::Unreachable(format!("{address}: {error}")))
+    }
+}
+
+/// A value as one line of JSON.
+fn json_line(value: &Raw) -> Result<String, Failure> {
+    let json = value.to_format(Format::Json).map_err(|error| Failure::Local(format!("a value has no form in JSON: {error}")))?;
+    // A raw line break in JSON is white space between tokens.
+    Ok(String::from_utf8_lossy(json.bytes()).replace(['\n', '\r'], " "))
+}
+
+fn print_line(line: &str) -> Result<(), Failure> {
+    let mut out = anstream::stdout().lock();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+fn error_json(error: &RemoteError) -> serde_json::Value {
+    let mut json = serde_json::json!({ "code": error.code.0, "message": error.message });
+    if let Some(data) = &error.data {
+        json["data"] = data.decode().unwrap_or_else(|_| "(no form in JSON)".into());
+    }
+    json
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(Failure::Local(error.to_string())),
+    };
+    let done = runtime.block_on(async {
+        match cli.command {
+            Command::Call(options) => call::run(options).await,
+            Command::Serve(options) => serve::run(options).await,
+            Command::Trace(options) => trace::run(options).await,
+            Command::Describe(options) => describe::run(options).await,
+        }
+    });
+    // Somebody may still wait for standard input.
+    runtime.shutdown_background();
+    done.map_or_else(report, |()| ExitCode::SUCCESS)
+}
+
+fn report(failure: Failure) -> ExitCode {
+    let (code, text) = match failure {
+        Failure::Remote(error) => {
+            // Nobody listens to standard error: the exit code says it.
+            _ = writeln!(anstream::stderr(), "{}", error_json(&error));
+            return ExitCode::from(1);
+        }
+        Failure::Usage(text) => (2, text),
+        Failure::Unreachable(text) => (3, text),
+        Failure::Local(text) => (4, text),
+    };
+    let style = anstyle::AnsiColor::Red.on_default().bold();
+    _ = writeln!(anstream::stderr(), "{style}error:{style:#} {text}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,201 @@
+//! `duplex serve`: a peer to try things on, with one method for each kind of call.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clap::Args;
+use duplex_peer::{Address, BoxError, Channel, Code, Framing, RegisterError, RemoteError, Rpc, Transport};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::sync::broadcast;
+
+use crate::{Failure, FramingName};
+
+const EXAMPLES: &str = "\
+Methods:
+  add [a, b]                             the sum of two numbers
+  count n                                the numbers from 1 to n, streamed
+  echo …                                 each argument, as it comes
+  alarm {\"after\": s, \"call\": callback}   calls back after so many seconds, then replies
+  todo.follow                            a list: the whole first, then each change
+  todo.add \"x\", todo.remove \"x\"          change that list
+  reflect.methods, reflect.describe m    what is served
+
+Examples:
+  duplex serve tcp://127.0.0.1:7000
+  duplex serve ws://127.0.0.1:0/rpc        port 0 becomes a free one, which is printed
+  duplex call 'exec:duplex serve stdio:' add '[1, 2]'";
+
+/// Serves methods to try calls on, until it is interrupted
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// Where to listen
+    address: Address,
+    /// How frames lie in a byte stream; every codec is spoken
+    #[arg(long, value_enum, default_value_t = FramingName::Length)]
+    framing: FramingName,
+}
+
+pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    let rpc = Rpc::new();
+    register(&rpc).map_err(|error| Failure::Local(error.to_string()))?;
+    let framing = options.framing.into();
+    if options.address == Address::Stdio {
+        let peer = rpc.accept(Transport::stdio(framing)).await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+        peer.closed().await;
+        return Ok(());
+    }
+    let listener = options.address.listen().await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    writeln!(anstream::stderr(), "listening on {}", listener.address())?;
+    let interrupted = tokio::signal::ctrl_c();
+    tokio::pin!(interrupted);
+    loop {
+        tokio::select! {
+            incoming = listener.accept() => drop(tokio::spawn(serve(rpc.clone(), incoming?, framing))),
+            _ = &mut interrupted => break,
+        }
+    }
+    if let Address::Unix(path) = &options.address {
+        std::fs::remove_file(path)?;
+    }
+    Ok(())
+}
+
+async fn serve(rpc: Rpc, incoming: duplex_peer::Incoming, framing: Framing) {
+    let opened = incoming.open(framing).await.map_err(BoxError::from);
+    let served = match opened {
+        Ok(transport) => rpc.accept(transport).await.map_err(BoxError::from),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = served {
+        _ = writeln!(anstream::stderr(), "a connection was not taken: {error}");
+    }
+}
+
+/// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.
+const METHODS: [(&str, &str, &str, &str); 9] = [
+    ("add", "The sum of two numbers.", "one", "one"),
+    ("alarm", "Calls `call` after `after` seconds with `text`, then replies.", "one", "one"),
+    ("count", "The numbers from 1 to the one that is given.", "one", "stream"),
+    ("echo", "Each argument, as it comes.", "stream", "stream"),
+    ("reflect.describe", "What a method does.", "one", "one"),
+    ("reflect.methods", "The methods.", "one", "one"),
+    ("todo.add", "Adds to the list.", "one", "one"),
+    ("todo.follow", "The list, then each change of it.", "one", "stream"),
+    ("todo.remove", "Removes from the list.", "one", "one"),
+];
+
+#[derive(Deserialize)]
+struct Alarm {
+    after: f64,
+    call: String,
+    #[serde(default)]
+    text: Value,
+}
+
+fn register(rpc: &Rpc) -> Result<(), RegisterError> {
+    rpc.register_fn("add", |(a, b): (f64, f64)| async move { Ok::<_, BoxError>(number(a + b)) })?;
+    rpc.register("count", |mut channel: Channel| async move {
+        let to: u64 = argument(&mut channel).await?;
+        for n in 1..=to {
+            channel.send(&n).await?;
+        }
+        Ok(channel.finish().await?)
+    })?;
+    rpc.register("echo", |mut channel: Channel| async move {
+        while let Some(item) = channel.recv_raw().await? {
+            channel.send_raw(&item, true).await?;
+        }
+        Ok(channel.finish().await?)
+    })?;
+    rpc.register("alarm", |mut channel: Channel| async move {
+        let Alarm { after, call, text } = argument(&mut channel).await?;
+        let after = Duration::try_from_secs_f64(after).map_err(|error| RemoteError::new(1, error.to_string()))?;
+        tokio::time::sleep(after).await;
+        let answer: Value = channel.call(&call, &text).await?;
+        Ok(channel.send_last(&json!({ "answered": answer })).await?)
+    })?;
+    rpc.register_fn("reflect.methods", |_: Value| async { Ok::<_, BoxError>(METHODS.map(|(name, ..)| name)) })?;
+    rpc.register_fn("reflect.describe", |name: String| async move {
+        let Some((_, doc, takes, gives)) = METHODS.iter().find(|(method, ..)| *method == name) else {
+            return Err(RemoteError::new(1, format!("there is no method `{name}`")));
+        };
+        Ok(json!({ "doc": doc, "streams": { "arguments": *takes == "stream", "results": *gives == "stream" } }))
+    })?;
+    register_todo(rpc)
+}
+
+async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
+    Ok(channel.argument_raw().await?.decode().map_err(|_| RemoteError::of(Code::INVALID_PAYLOAD))?)
+}
+
+/// Whole numbers stay whole.
+fn number(sum: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and within the range in which a float is exact")]
+    if sum.fract() == 0.0 && sum.abs() < EXACT { json!(sum as i64) } else { json!(sum) }
+}
+
+/// A list that can be followed.
+struct Todo {
+    list: Mutex<(u64, Vec<String>)>,
+    changes: broadcast::Sender<Value>,
+}
+
+impl Todo {
+    fn list(&self) -> MutexGuard<'_, (u64, Vec<String>)> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The whole, and every change after it.
+    fn follow(&self) -> (Value, broadcast::Receiver<Value>) {
+        let list = self.list();
+        (json!({ "at": list.0, "whole": list.1 }), self.changes.subscribe())
+    }
+
+    fn change(&self, kind: &str, item: String) -> u64 {
+        let mut list = self.list();
+        list.0 += 1;
+        // Nobody following is no fault.
+        _ = self.changes.send(json!({ "at": list.0, kind: &item }));
+        match kind {
+            "add" => list.1.push(item),
+            _ => list.1.retain(|kept| *kept != item),
+        }
+        list.0
+    }
+}
+
+fn register_todo(rpc: &Rpc) -> Result<(), RegisterError> {
+    let todo = Arc::new(Todo { list: Mutex::default(), changes: broadcast::Sender::new(256) });
+    for kind in ["add", "remove"] {
+        let todo = Arc::clone(&todo);
+        rpc.register_fn(&format!("todo.{kind}"), move |item: String| {
+            let at = todo.change(kind, item);
+            async move { Ok::<_, BoxError>(json!({ "at": at })) }
+        })?;
+    }
+    rpc.register("todo.follow", move |channel: Channel| {
+        let todo = Arc::clone(&todo);
+        async move {
+            let (whole, mut changes) = todo.follow();
+            channel.send(&whole).await?;
+            loop {
+                tokio::select! {
+                    () = channel.closed() => return Ok(()),
+                    change = changes.recv() => match change {
+                        Ok(change) => channel.send(&change).await?,
+                        // Too slow for single changes: the whole again.
+                        Err(_) => {
+                            let (whole, newer) = todo.follow();
+                            changes = newer;
+                            channel.send(&whole).await?;
+                        }
+                    },
+                }
+            }
+        }
+    })
+}

@@ -1,0 +1,167 @@
+//! The command `duplex` as a shell sees it: output, exit codes, and what it says when something is wrong.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+
+const DUPLEX: &str = env!("CARGO_BIN_EXE_duplex");
+
+/// What a run left behind.
+struct Done {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn run(arguments: &[&str], input: &str) -> Done {
+    let mut child = Command::new(DUPLEX)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    // A command that reads nothing may be gone already.
+    _ = child.stdin.take().expect("a pipe").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("an end");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Done { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// A command that listens; killed at the end of the test.
+struct Listening {
+    child: Child,
+    address: String,
+}
+
+impl Listening {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child =
+            Command::new(DUPLEX).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("not listening: {line}")).to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        // One that has ended already cannot be killed.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The demo peer over standard streams.
+fn demo() -> String {
+    format!("exec:'{DUPLEX}' serve stdio:")
+}
+
+#[test]
+fn results_are_lines_of_json() {
+    let calls: [(&[&str], &str, &str); 6] = [
+        (&["add", "[1, 2]"], "", "3\n"),
+        (&["count", "3"], "", "1\n2\n3\n"),
+        (&["echo", "1", "\"b\"", "-2"], "", "1\n\"b\"\n-2\n"),
+        (&["echo", "0", "-"], "1\n\n{\"a\": null}\n", "0\n1\n{\"a\":null}\n"),
+        (
+            &["--callback", "alarm", r#"{"after":0,"text":"up","call":"@callback"}"#],
+            "",
+            "{\"callback\":\"up\"}\n{\"answered\":null}\n",
+        ),
+        (&["--notify", "add", "[1, 2]"], "", ""),
+    ];
+    let tcp = Listening::start(&["serve", "tcp://127.0.0.1:0"]);
+    let websocket = Listening::start(&["serve", "ws://127.0.0.1:0/rpc"]);
+    for address in [&demo(), &tcp.address, &websocket.address] {
+        for codec in ["json", "msgpack"] {
+            for (arguments, input, expected) in &calls {
+                let (options, rest) = if arguments[0].starts_with("--") { arguments.split_at(1) } else { arguments.split_at(0) };
+                let all = [&["call", "--codec", codec], options, &[address], rest].concat();
+                let done = run(&all, input);
+                assert_eq!((done.code, done.out.as_str(), done.err.as_str()), (Some(0), *expected, ""), "{all:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn exit_codes_say_who_is_to_blame() {
+    let demo = demo();
+    let remote = run(&["call", &demo, "nope"], "");
+    let error: Value = serde_json::from_str(&remote.err).expect("JSON");
+    assert_eq!((remote.code, &error["code"]), (Some(1), &json!(-32601)));
+
+    let cases: [(&[&str], &str, i32, &str); 8] = [
+        (&["call", &demo, "add", "[1,"], "", 2, "argument 1 is no JSON"),
+        (&["call", &demo, "echo", "-"], "1\nx\n", 2, "line 2 of standard input is no JSON"),
+        (&["call", &demo, "--ext", "1", "add"], "", 2, "--ext has to be a JSON object"),
+        (&["call", "nowhere", "add"], "", 2, "it has to be tcp://host:port"),
+        (&["call", "--codec", "msgpack", "--framing", "newline", &demo, "add"], "", 2, "newline framing carries text only"),
+        (&["call", "exec:/no/such/program", "add"], "", 3, "/no/such/program"),
+        (&["call", "unix:/no/such/socket", "add"], "", 3, "unix:/no/such/socket: "),
+        (&["call", "--timeout", "0", &demo, "add", "[1, 2]"], "", 4, "no reply within the time"),
+    ];
+    for (arguments, input, code, text) in cases {
+        let done = run(arguments, input);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.err);
+        assert!(done.err.contains(text), "{arguments:?}: {}", done.err);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_refuses_or_leaves_has_its_own_exit_code() {
+    let refused = run(&["call", "--framing", "newline", r#"exec:sh -c "read greeting; echo '-ERR unknown codec'""#, "add"], "");
+    assert_eq!(refused.code, Some(3));
+    assert!(refused.err.contains("-ERR unknown codec"), "{}", refused.err);
+    let left = run(&["call", "--framing", "newline", r#"exec:sh -c "read greeting; echo +OK; read call""#, "add"], "");
+    assert_eq!(left.code, Some(4));
+    assert!(left.err.contains("the connection is closed"), "{}", left.err);
+}
+
+#[test]
+fn a_description_is_asked_for_and_its_absence_is_said() {
+    let done = run(&["describe", &demo()], "");
+    let description: Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!(description["methods"]["count"]["streams"], json!({ "arguments": false, "results": true }));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_peer_that_does_not_describe_itself_or_dies_of_the_question_is_told_from_others() {
+    let missing = r#"{\"type\":\"rep\",\"id\":1,\"error\":{\"code\":-32601,\"message\":\"no\"}}"#;
+    let answers = format!(r#"exec:sh -c "read greeting; echo +OK; read call; echo '{missing}'; read more""#);
+    let dies = r#"exec:sh -c "read greeting; echo +OK; read call""#;
+    for peer in [answers.as_str(), dies] {
+        let done = run(&["describe", "--framing", "newline", peer], "");
+        assert_eq!(done.code, Some(4), "{}", done.err);
+        assert!(done.err.contains("does not describe itself"), "{}", done.err);
+    }
+}
+
+#[test]
+fn a_trace_shows_and_saves_the_dialogue() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("session.jsonl");
+    let file = file.to_str().expect("a path of text");
+    for codec in ["json", "msgpack"] {
+        let mut trace = Listening::start(&["trace", "--once", "--save", file, "ws://127.0.0.1:0", &demo()]);
+        let called = run(&["call", "--codec", codec, &trace.address, "add", "[1,2]"], "");
+        assert_eq!((called.code, called.out.as_str()), (Some(0), "3\n"));
+        let mut shown = String::new();
+        trace.child.stdout.take().expect("a pipe").read_to_string(&mut shown).expect("text");
+        assert!(trace.child.wait().expect("an end").success());
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[..2], [format!("-> SIMPLEX/1.0;{codec}").as_str(), "<- +OK"]);
+        assert!(lines[2].starts_with(r#"-> {"type":"req","id":1,"method":"add","payload":[1,2]"#), "{shown}");
+        assert!(lines[3].starts_with(r#"<- {"type":"rep","id":1,"payload":3"#), "{shown}");
+        let saved = std::fs::read_to_string(file).expect("the file");
+        let saved: Vec<Value> = saved.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(saved.len(), lines.len());
+        assert_eq!(saved[2]["message"]["method"], "add");
+        assert_eq!((&saved[3]["from"], &saved[3]["message"]["payload"]), (&json!("acceptor"), &json!(3)));
+    }
+}
