@@ -269,18 +269,35 @@ impl Incoming {
     /// Makes a transport of the connection. WebSocket is shaken hands on first, and needs no framing.
     ///
     /// # Errors
-    /// When what comes is no WebSocket, or a page of a browser: to take those, use `Transport::accept_websocket`.
+    /// When what comes is no WebSocket, or a page of a browser: to take those, use `Incoming::open_with`.
     pub async fn open(self, framing: Framing) -> Result<Transport, ConnectError> {
+        #[cfg(feature = "websocket")]
+        return self.open_with(framing, &crate::WebSocketOptions::default()).await;
+        #[cfg(not(feature = "websocket"))]
+        Ok(self.open_stream(framing))
+    }
+
+    /// Makes a transport of the connection; if it is a WebSocket, with these options.
+    ///
+    /// # Errors
+    /// When what comes is no WebSocket, or a page of an origin that the options do not allow.
+    #[cfg(feature = "websocket")]
+    pub async fn open_with(self, framing: Framing, options: &crate::WebSocketOptions) -> Result<Transport, ConnectError> {
         match self.stream {
-            #[cfg(feature = "websocket")]
             Stream::Tcp(stream) if matches!(self.address, Address::WebSocket(_)) => {
                 _ = stream.set_nodelay(true);
-                let taken = Transport::accept_websocket(stream, &crate::WebSocketOptions::default()).await;
+                let taken = Transport::accept_websocket(stream, options).await;
                 taken.map_err(|error| ConnectError::WebSocket(self.address, error))
             }
-            Stream::Tcp(stream) => Ok(Transport::tcp(stream, framing)),
+            _ => Ok(self.open_stream(framing)),
+        }
+    }
+
+    fn open_stream(self, framing: Framing) -> Transport {
+        match self.stream {
+            Stream::Tcp(stream) => Transport::tcp(stream, framing),
             #[cfg(unix)]
-            Stream::Unix(stream) => Ok(Transport::unix(stream, framing)),
+            Stream::Unix(stream) => Transport::unix(stream, framing),
         }
     }
 }

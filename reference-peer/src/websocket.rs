@@ -53,7 +53,9 @@ impl WebSocketOptions {
     /// no origin and is always taken.
     #[must_use]
     pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.origins.get_or_insert_default().push(origin.into());
+        if let Some(origins) = &mut self.origins {
+            origins.push(origin.into());
+        }
         self
     }
 

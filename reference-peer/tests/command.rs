@@ -2,10 +2,29 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-const DUPLEX: &str = env!("CARGO_BIN_EXE_duplex");
+/// The command. Tests of the library are built without its feature, and build it here.
+static DUPLEX: LazyLock<String> = LazyLock::new(|| match option_env!("CARGO_BIN_EXE_duplex") {
+    Some(path) => path.to_owned(),
+    None => build(),
+});
+
+fn build() -> String {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--bin", "duplex", "--features", "cli", "--message-format", "json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo");
+    assert!(built.status.success(), "the command can be built");
+    let messages = String::from_utf8(built.stdout).expect("text");
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let path = messages.find_map(|message| message["executable"].as_str().map(str::to_owned));
+    path.expect("cargo names the executable that it built")
+}
 
 /// What a run left behind.
 struct Done {
@@ -15,7 +34,7 @@ struct Done {
 }
 
 fn run(arguments: &[&str], input: &str) -> Done {
-    let mut child = Command::new(DUPLEX)
+    let mut child = Command::new(&*DUPLEX)
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -38,7 +57,7 @@ struct Listening {
 impl Listening {
     fn start(arguments: &[&str]) -> Self {
         let mut child =
-            Command::new(DUPLEX).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
+            Command::new(&*DUPLEX).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command");
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
         let address = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("not listening: {line}")).to_owned();
@@ -56,7 +75,7 @@ impl Drop for Listening {
 
 /// The demo peer over standard streams.
 fn demo() -> String {
-    format!("exec:'{DUPLEX}' serve stdio:")
+    format!("exec:'{}' serve stdio:", *DUPLEX)
 }
 
 #[test]

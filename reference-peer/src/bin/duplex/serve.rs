@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{Address, BoxError, Channel, Code, Framing, RegisterError, RemoteError, Rpc, Transport};
+use duplex_peer::{
+    Address, BoxError, Channel, Code, Framing, Incoming, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -36,6 +38,9 @@ pub(crate) struct Options {
     /// How frames lie in a byte stream; every codec is spoken
     #[arg(long, value_enum, default_value_t = FramingName::Length)]
     framing: FramingName,
+    /// Take WebSockets of pages of this origin, such as https://example.org; `*` is any. None are taken otherwise
+    #[arg(long, value_name = "ORIGIN")]
+    origin: Vec<String>,
 }
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
@@ -49,11 +54,15 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     }
     let listener = options.address.listen().await.map_err(|error| Failure::Unreachable(error.to_string()))?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
+    let websocket = options.origin.iter().fold(WebSocketOptions::default(), |websocket, origin| match origin.as_str() {
+        "*" => websocket.allow_any_origin(),
+        origin => websocket.allow_origin(origin),
+    });
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
         tokio::select! {
-            incoming = listener.accept() => drop(tokio::spawn(serve(rpc.clone(), incoming?, framing))),
+            incoming = listener.accept() => drop(tokio::spawn(serve(rpc.clone(), incoming?, framing, websocket.clone()))),
             _ = &mut interrupted => break,
         }
     }
@@ -63,8 +72,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve(rpc: Rpc, incoming: duplex_peer::Incoming, framing: Framing) {
-    let opened = incoming.open(framing).await.map_err(BoxError::from);
+async fn serve(rpc: Rpc, incoming: Incoming, framing: Framing, websocket: WebSocketOptions) {
+    let opened = incoming.open_with(framing, &websocket).await.map_err(BoxError::from);
     let served = match opened {
         Ok(transport) => rpc.accept(transport).await.map_err(BoxError::from),
         Err(error) => Err(error),
