@@ -75,3 +75,19 @@ fn a_greeting_that_does_not_come_is_given_up_without_a_word() {
     assert_eq!(end.written(), "");
     assert!(end.core.is_over());
 }
+
+#[test]
+fn a_message_transport_is_given_one_frame_at_a_time() {
+    let mut end = End::new(Role::Acceptor, Framing::Message, vec![Arc::new(Json)], Limits::default());
+    end.take(b"SIMPLEX/1.0;json");
+    end.core.keepalive().expect("an open connection");
+    end.core.close();
+    // The answer, and the keepalive, which is empty and still a message.
+    for frame in ["+OK", ""] {
+        assert!(end.core.has_output() && !end.core.is_over());
+        let bytes = end.core.poll_transmit().expect("a frame");
+        assert_eq!(bytes, frame);
+        end.core.handle_written(bytes.len());
+    }
+    assert!(end.core.poll_transmit().is_none() && end.core.is_over());
+}
