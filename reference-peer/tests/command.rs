@@ -6,13 +6,8 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
-/// The command. Tests of the library are built without its feature, and build it here.
-static DUPLEX: LazyLock<String> = LazyLock::new(|| match option_env!("CARGO_BIN_EXE_duplex") {
-    Some(path) => path.to_owned(),
-    None => build(),
-});
-
-fn build() -> String {
+/// The command. Tests of the library are built without its feature: cargo names a path for it, and puts nothing there.
+static DUPLEX: LazyLock<String> = LazyLock::new(|| {
     let built = Command::new(env!("CARGO"))
         .args(["build", "--quiet", "--bin", "duplex", "--features", "cli", "--message-format", "json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
@@ -24,7 +19,7 @@ fn build() -> String {
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let path = messages.find_map(|message| message["executable"].as_str().map(str::to_owned));
     path.expect("cargo names the executable that it built")
-}
+});
 
 /// What a run left behind.
 struct Done {
