@@ -172,10 +172,14 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Sche
             };
         }
     };
-    let setup = shared.setup(Connection::Own, peer.process.is_some(), is_patient);
+    let mut setup = shared.setup(Connection::Own, peer.process.is_some(), is_patient);
     let connection = setup.nonce.clone();
-    // The first session of a configuration shows that there is a target at all: no fault is put in.
+    // The first session of a configuration shows that there is a target at all: no fault is put in, and a short limit that is
+    // meant for what is wrong does not hold for a process that has just been started.
     let is_smoke = session.id == "target:smoke";
+    if is_smoke {
+        setup.pace.limit = setup.pace.start;
+    }
     let driven =
         drive(session, setup, schedule, &mut peer, &mut Hub::default(), &mut None, &|| shared.filter().filter(|_| !is_smoke))
             .await;
