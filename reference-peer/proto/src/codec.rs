@@ -127,7 +127,7 @@ pub enum ErrorMember {
     /// Absent or null. r[message.error.null]
     Absent,
     /// A map with an integer `code` and a string `message`.
-    Error(RemoteError),
+    Error(Box<RemoteError>),
     /// Anything else.
     Malformed,
 }

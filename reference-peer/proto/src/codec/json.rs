@@ -2,16 +2,16 @@
 //!
 //! Numbers are not range-checked here: a payload that is only passed on keeps the digits that it came with.
 
+mod scan;
+
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fmt;
 use std::ops::Range;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::Id;
-use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use memchr::memchr;
 
+use self::scan::{Member, Scan};
 use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecodable};
 use crate::error::RemoteError;
 use crate::ext::Ext;
@@ -37,17 +37,16 @@ impl Codec for Json {
     fn decode(&self, frame: Bytes, depth: usize) -> Result<Message, Undecodable> {
         // r[codec.json.reject]
         std::str::from_utf8(&frame).map_err(|error| Undecodable(error.to_string().into()))?;
-        let survey = Survey::of(&frame);
-        // r[codec.depth.over] Before any parser sees the frame.
-        if survey.depth > depth {
-            return Err(Undecodable(format!("more than {depth} containers inside each other").into()));
+        let frame = repair_surrogates(frame);
+        // r[codec.depth.over]
+        let mut found = Scan::of(&frame, depth)?;
+        if found.superseded.is_empty() {
+            let message = message(&frame, &found.members);
+            found.done();
+            return Ok(message);
         }
-        let mut message = decode_members(repair_surrogates(frame.clone()))?;
-        // Only now is it certain that the frame is well formed, and that what is left out was.
-        if !survey.superseded.is_empty() {
-            message = decode_members(repair_surrogates(survey.without_superseded(&frame)))?;
-        }
-        Ok(message)
+        let frame = without(&mut found.superseded, &frame);
+        Ok(message(&frame, &Scan::of(&frame, depth)?.members))
     }
 
     fn encode(&self, message: &Outgoing<'_>, out: &mut BytesMut) {
@@ -55,7 +54,7 @@ impl Codec for Json {
         out.put_slice(if method.is_some() { br#"{"type":"req""# } else { br#"{"type":"rep""# });
         if let Some(id) = message.id {
             out.put_slice(b",\"id\":");
-            put_integer(out, i128::from(id.number()));
+            put_integer(out, id.number());
         }
         if let Some(method) = method {
             out.put_slice(b",\"method\":");
@@ -67,7 +66,7 @@ impl Codec for Json {
         }
         if let Some(error) = message.body.error() {
             out.put_slice(b",\"error\":{\"code\":");
-            put_integer(out, i128::from(error.code.0));
+            put_integer(out, error.code.0);
             out.put_slice(b",\"message\":");
             put_string(out, &error.message);
             if let Some(data) = &error.data {
@@ -90,27 +89,33 @@ impl Codec for Json {
     }
 }
 
-fn decode_members(frame: Bytes) -> Result<Message, Undecodable> {
-    let text = std::str::from_utf8(&frame).expect("invariant: the frame was checked, and changed at ASCII characters only");
-    let raw = |value: &RawValue| Raw::checked(Format::Json, frame.slice_ref(value.get().as_bytes()));
+/// The message that a scanned frame holds. r[message.order] r[message.unknown-members] r[message.case]
+fn message(frame: &Bytes, members: &[Member]) -> Message {
+    let raw = |value: &Range<usize>| Raw::checked(Format::Json, frame.slice(value.clone()));
     let mut message = Message::empty(Format::Json);
-    // r[message.order] r[message.unknown-members] r[message.case]
-    for_each_entry(text, |key, value| match key {
-        "type" => message.kind = kind(value.get()),
-        "id" => message.id = id(value.get()),
-        "method" => message.method = Some(raw(value)),
-        "payload" => message.payload = raw(value),
-        "more" => message.more = more(value.get()),
-        "end" => message.end = value.get() == "true",
-        "error" => message.error = error(value, &raw),
-        "ext" => message.ext = Ext::from_raw(raw(value)),
-        _ => {}
-    })
-    .map_err(|error| Undecodable(error.to_string().into()))?;
-    Ok(message)
+    for (key, value) in members {
+        let (name, here) = (&frame[key.start + 1..key.end - 1], &frame[value.clone()]);
+        match &*if name.contains(&b'\\') { Cow::Owned(spelled(&frame[key.clone()])) } else { Cow::Borrowed(name) } {
+            b"type" => message.kind = kind(here),
+            b"id" => message.id = id(here),
+            b"method" => message.method = Some(raw(value)),
+            b"payload" => message.payload = raw(value),
+            b"more" => message.more = more(here),
+            b"end" => message.end = here == b"true",
+            b"error" => message.error = error(&raw(value)),
+            b"ext" => message.ext = Ext::from_raw(raw(value)),
+            _ => {}
+        }
+    }
+    message
 }
 
-fn kind(text: &str) -> Kind {
+/// A key, with its quotes, as it reads: escapes that differ may spell one key.
+fn spelled(key: &[u8]) -> Vec<u8> {
+    string(key).map_or_else(|| key.to_vec(), |text| text.into_owned().into_bytes())
+}
+
+fn kind(text: &[u8]) -> Kind {
     match string(text).as_deref() {
         Some("req") => Kind::Request,
         Some("rep") => Kind::Reply,
@@ -118,224 +123,82 @@ fn kind(text: &str) -> Kind {
     }
 }
 
-fn id(text: &str) -> IdMember {
+fn id(text: &[u8]) -> IdMember {
     match text {
-        "null" | "0" => IdMember::Absent,
+        b"null" | b"0" => IdMember::Absent,
         // Digits only: a fraction or exponent is no id here. r[message.id.form]
-        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            digits.parse().ok().and_then(Id::new).map_or(IdMember::Invalid, IdMember::Valid)
+        digits if digits.iter().all(u8::is_ascii_digit) => {
+            number(digits).and_then(|number: u64| Id::new(number)).map_or(IdMember::Invalid, IdMember::Valid)
         }
         _ => IdMember::Invalid,
     }
 }
 
-fn more(text: &str) -> More {
+fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+fn more(text: &[u8]) -> More {
     match text {
-        "true" => More::Yes,
-        "false" | "null" => More::No,
+        b"true" => More::Yes,
+        b"false" | b"null" => More::No,
         _ => More::Invalid,
     }
 }
 
-fn error<'a>(value: &'a RawValue, raw: &impl Fn(&'a RawValue) -> Raw) -> ErrorMember {
-    if value.get() == "null" {
+fn error(value: &Raw) -> ErrorMember {
+    if value.is_null() {
         return ErrorMember::Absent;
     }
     let (mut code, mut message, mut data) = (None, None, None);
-    let entries = for_each_entry(value.get(), |key, value| match key {
-        "code" => code = value.get().parse::<i64>().ok(),
-        "message" => message = string(value.get()),
-        "data" => data = Some(raw(value)),
-        _ => {}
-    });
-    match (entries, code, message) {
-        (Ok(()), Some(code), Some(message)) => {
-            ErrorMember::Error(RemoteError { code: duplex_spec::Code(code), message: message.into_owned(), data })
+    for (key, value) in entries(value.bytes()) {
+        let text = value.bytes();
+        match key.as_str() {
+            "code" => code = number::<i64>(text),
+            "message" => message = string(text).map(Cow::into_owned),
+            "data" => data = Some(value),
+            _ => {}
         }
+    }
+    match (code, message) {
+        (Some(code), Some(message)) => ErrorMember::Error(Box::new(RemoteError { code: duplex_spec::Code(code), message, data })),
         _ => ErrorMember::Malformed,
     }
 }
 
-/// The text of a JSON string; `None` for any other value.
-pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if inner.contains('\\') { serde_json::from_str(text).ok().map(Cow::Owned) } else { Some(Cow::Borrowed(inner)) }
-}
-
-/// Calls `each` with the entries of the map that is the whole of `text`.
-fn for_each_entry<'a>(text: &'a str, each: impl FnMut(&str, &'a RawValue)) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_map(Entries(each))?;
-    deserializer.end()
-}
-
-struct Entries<F>(F);
-
-impl<'de, F: FnMut(&str, &'de RawValue)> Visitor<'de> for Entries<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value()?;
-            (self.0)(&key, value);
-        }
-        Ok(())
+/// The text of a JSON string that was checked; `None` for any other value.
+pub(crate) fn string(text: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = text.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    match memchr(b'\\', inner) {
+        None => std::str::from_utf8(inner).ok().map(Cow::Borrowed),
+        Some(_) => serde_json::from_slice(text).ok().map(Cow::Owned),
     }
 }
 
-/// A key, borrowed where it has no escapes.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> serde::Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Key(Cow::Owned(text.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
-    }
-}
-
-/// What one pass over a text tells: how deep it nests, and which entries of maps a later duplicate supersedes.
-///
-/// Iterative, so that no nesting can exhaust a stack. On text that is not well formed it says something, and never panics.
-#[derive(Default)]
-struct Survey {
-    depth: usize,
-    /// From the start of a superseded key to the start of the next one: the entry and its comma.
-    superseded: Vec<Range<usize>>,
-}
-
-impl Survey {
-    fn of(text: &[u8]) -> Self {
-        let mut survey = Self::default();
-        // The open containers: where the keys of a map begin in `keys`; none for a list.
-        let mut open: Vec<Option<usize>> = Vec::new();
-        let mut keys: Vec<Range<usize>> = Vec::new();
-        let mut expects_key = false;
-        let mut at = 0;
-        while let Some(&byte) = text.get(at) {
-            match byte {
-                b'"' => {
-                    let end = string_end(text, at);
-                    if std::mem::take(&mut expects_key) {
-                        keys.push(at..end);
-                    }
-                    at = end;
-                    continue;
-                }
-                b'{' | b'[' => {
-                    expects_key = byte == b'{';
-                    open.push(expects_key.then_some(keys.len()));
-                    survey.depth = survey.depth.max(open.len());
-                }
-                b'}' | b']' => {
-                    expects_key = false;
-                    if let Some(Some(first)) = open.pop() {
-                        survey.supersede(text, &keys[first.min(keys.len())..]);
-                        keys.truncate(first);
-                    }
-                }
-                b',' => expects_key = matches!(open.last(), Some(Some(_))),
-                _ => {}
-            }
-            at += 1;
-        }
-        survey
-    }
-
-    /// Notes which of a map's keys, in order, come again later. r[codec.json.duplicate-keys]
-    fn supersede(&mut self, text: &[u8], keys: &[Range<usize>]) {
-        // Most maps are small, and looking is cheaper there than hashing.
-        const FEW: usize = 12;
-        let has_escapes = || keys.iter().any(|key| text[key.clone()].contains(&b'\\'));
-        if keys.len() < 2 {
-            return;
-        }
-        if keys.len() <= FEW && !has_escapes() {
-            let is_again = |(index, key): (usize, &Range<usize>)| {
-                keys[index + 1..].iter().any(|later| text[later.clone()] == text[key.clone()]).then_some(index)
-            };
-            let again: Vec<usize> = keys.iter().enumerate().filter_map(is_again).collect();
-            return again.into_iter().for_each(|index| self.superseded.push(keys[index].start..keys[index + 1].start));
-        }
-        let mut last = HashMap::with_capacity(keys.len());
-        for (index, key) in keys.iter().enumerate() {
-            if let Some(earlier) = last.insert(unescaped(&text[key.clone()]), index) {
-                self.superseded.push(keys[earlier].start..keys[earlier + 1].start);
-            }
+/// The text without the entries that are superseded: a value that is passed on has each key once.
+/// r[codec.json.duplicate-keys.send]
+fn without(superseded: &mut [Range<usize>], text: &Bytes) -> Bytes {
+    // Outer before inner where both begin at one place; an inner one then lies behind the end of the outer.
+    superseded.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
+    let mut kept = BytesMut::with_capacity(text.len());
+    let mut at = 0;
+    for range in superseded {
+        if range.start >= at {
+            kept.put_slice(&text[at..range.start]);
+            at = range.end;
         }
     }
-
-    /// The text without the entries that are superseded: a value that is passed on has each key once.
-    /// r[codec.json.duplicate-keys.send]
-    fn without_superseded(mut self, text: &Bytes) -> Bytes {
-        // Outer before inner where both begin at one place; an inner one then lies behind the end of the outer.
-        self.superseded.sort_by_key(|range| (range.start, std::cmp::Reverse(range.end)));
-        let mut kept = BytesMut::with_capacity(text.len());
-        let mut at = 0;
-        for range in self.superseded {
-            if range.start >= at {
-                kept.put_slice(&text[at..range.start]);
-                at = range.end;
-            }
-        }
-        kept.put_slice(&text[at..]);
-        kept.freeze()
-    }
-}
-
-/// Where the string that begins at `start` ends: behind its closing quote, or at the end of the text.
-fn string_end(text: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    loop {
-        match text.get(at) {
-            None => return text.len(),
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-        }
-    }
-}
-
-/// A key as it reads: escapes that differ may spell one key.
-fn unescaped(key: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(key);
-    match &text {
-        Cow::Borrowed(borrowed) => string(borrowed).unwrap_or(text),
-        Cow::Owned(_) => text,
-    }
+    kept.put_slice(&text[at..]);
+    kept.freeze()
 }
 
 /// Replaces each lone surrogate escape by the escape of U+FFFD, so that everybody who looks at the message sees the same
 /// decodable text. r[codec.json.surrogate]
 fn repair_surrogates(frame: Bytes) -> Bytes {
-    if !frame.windows(3).any(|window| matches!(window, [b'\\', b'u', b'd' | b'D'])) {
-        return frame;
-    }
     let mut repaired: Option<BytesMut> = None;
     let mut at = 0;
-    while at < frame.len() {
-        if frame[at] != b'\\' {
-            at += 1;
-            continue;
-        }
+    while let Some(found) = frame.get(at..).and_then(|rest| memchr(b'\\', rest)) {
+        at += found;
         let Some(unit) = escaped_unit(&frame[at..]) else {
             at += 2;
             continue;
@@ -372,12 +235,13 @@ fn is_low(unit: u16) -> bool {
 }
 
 pub(crate) fn entries(bytes: &Bytes) -> Vec<(String, Raw)> {
-    let mut all = Vec::new();
-    let text = std::str::from_utf8(bytes).expect("invariant: a raw JSON value is UTF-8");
-    let read = for_each_entry(text, |key, value| {
-        all.push((key.to_owned(), Raw::checked(Format::Json, bytes.slice_ref(value.get().as_bytes()))));
-    });
-    if read.is_ok() { all } else { Vec::new() }
+    // No map is no entries. How deep it may nest was decided when its frame came.
+    let Ok(found) = Scan::of(bytes, usize::MAX) else { return Vec::new() };
+    let entry = |(key, value): Member| {
+        let name = string(&bytes[key]).unwrap_or_default().into_owned();
+        (name, Raw::checked(Format::Json, bytes.slice(value)))
+    };
+    found.members.into_iter().map(entry).collect()
 }
 
 pub(crate) fn map(entries: &[(String, Raw)]) -> Bytes {
@@ -399,6 +263,6 @@ fn put_string(out: &mut BytesMut, text: &str) {
     serde_json::to_writer(out.writer(), text).expect("invariant: a string can always be written to memory");
 }
 
-fn put_integer(out: &mut BytesMut, number: i128) {
-    fmt::Write::write_fmt(out, format_args!("{number}")).expect("invariant: memory takes every number");
+fn put_integer(out: &mut BytesMut, number: impl itoa::Integer) {
+    out.put_slice(itoa::Buffer::new().format(number).as_bytes());
 }

@@ -146,7 +146,7 @@ fn error(value: &Bytes) -> ErrorMember {
         _ => {}
     });
     match (entries, code, message) {
-        (Ok(_), Some(code), Some(message)) => ErrorMember::Error(RemoteError { code: Code(code), message, data }),
+        (Ok(_), Some(code), Some(message)) => ErrorMember::Error(Box::new(RemoteError { code: Code(code), message, data })),
         _ => ErrorMember::Malformed,
     }
 }

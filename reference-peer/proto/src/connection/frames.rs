@@ -110,7 +110,7 @@ impl Connection {
         let is_ext_too_large = self.is_ext_too_large(&message);
         let frame = match message.error {
             // r[stream.abort] r[stream.abort.wins]
-            ErrorMember::Error(error) => ArgFrame::Aborted(Some(error)),
+            ErrorMember::Error(error) => ArgFrame::Aborted(Some(*error)),
             ErrorMember::Malformed => ArgFrame::Aborted(None),
             ErrorMember::Absent => {
                 if message.more == More::Invalid || is_ext_too_large {
@@ -173,7 +173,7 @@ impl Connection {
         call.reply_ext = message.ext.filter(|ext| ext.raw().bytes().len() <= ext_limit);
         let frame = match (message.error, message.more) {
             // r[error.wins]
-            (ErrorMember::Error(error), _) => ReplyFrame::Error(error),
+            (ErrorMember::Error(error), _) => ReplyFrame::Error(*error),
             // r[call.bad-reply]
             (ErrorMember::Malformed, _) => ReplyFrame::Bad("`error` is no map of `code` and `message`"),
             (ErrorMember::Absent, More::Invalid) => ReplyFrame::Bad("`more` is neither true, false nor null"),
@@ -227,9 +227,7 @@ fn first_frame(message: &Message) -> ArgFrame {
 /// The text of an encoded string; `None` for any other value.
 fn text(raw: &Raw) -> Option<Arc<str>> {
     match raw.format() {
-        Format::Json => {
-            std::str::from_utf8(raw.bytes()).ok().and_then(crate::codec::json::string).map(|text| Arc::from(text.as_ref()))
-        }
+        Format::Json => crate::codec::json::string(raw.bytes()).map(|text| Arc::from(text.as_ref())),
         Format::MessagePack => crate::codec::msgpack::string(raw.bytes()).map(Arc::from),
     }
 }

@@ -9,6 +9,41 @@ use crate::pair::End;
 const DIALOGUE: &[u8] = b"SIMPLEX/1.0;json\n\n{\"type\":\"req\",\"id\":1,\"method\":\"m\",\"payload\":\"\\u00e4\",\"more\":true}\r\n\
 {\"type\":\"req\",\"id\":1,\"payload\":2}\n{\"type\":\"req\",\"id\":2,\"method\":7}\n{\"type\":\"req\",\"method\":\"n\"}\n[]\nrest";
 
+/// Pieces of JSON, of which most ways to put them together are none.
+const TOKENS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"a\"",
+    "\"b\":",
+    "\"\\u00e4\\n\"",
+    "\"\\x\"",
+    "\"\\u12\"",
+    "\"",
+    "\\",
+    "0",
+    "-",
+    "-0.5",
+    "1e5",
+    "1.",
+    "01",
+    "2E+",
+    "true",
+    "nul",
+    "null",
+    "false",
+    " ",
+    "\n",
+    "\t",
+    "\u{1}",
+    "\u{e4}",
+    "a string of more than two dozen bytes",
+    "\"no short string, and it has \\\" in it\"",
+];
+
 proptest! {
     #[test]
     fn a_dialogue_means_the_same_however_it_is_split(mut cuts in proptest::collection::vec(0..DIALOGUE.len(), 0..12)) {
@@ -51,6 +86,15 @@ proptest! {
     fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         _ = Json.decode(bytes.clone().into(), 64);
         _ = MessagePack.decode(bytes.into(), 64);
+    }
+
+    #[test]
+    fn what_is_json_is_json_for_another_parser_too(
+        tokens in proptest::collection::vec(proptest::sample::select(TOKENS), 0..14),
+    ) {
+        let text = format!("{{\"payload\":{}}}", tokens.concat());
+        let is_map = serde_json::from_str::<std::collections::HashMap<String, Box<serde_json::value::RawValue>>>(&text).is_ok();
+        prop_assert_eq!(Json.decode(text.clone().into(), 64).is_ok(), is_map, "{}", text);
     }
 
     #[test]
