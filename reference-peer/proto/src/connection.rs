@@ -9,7 +9,7 @@
 //!     connection.handle_frame(next frame)                     // or handle_end, handle_oversized, handle_*_timeout
 //!     while let Some(event) = connection.poll_event() { … }   // run hooks, then deliver_request / reply / deliver_reply
 //!     while let Some(bytes) = connection.poll_transmit() { write(bytes); connection.handle_written(bytes.len()) }
-//!     for ended in connection.poll_ended() { … }              // tell those that saw the call begin
+//!     while let Some(ended) = connection.poll_ended() { … }   // tell those that saw the call begin
 //!     if connection.is_over() { end the writing side }
 //! }
 //! ```
@@ -22,6 +22,7 @@ mod commands;
 mod frames;
 mod inbox;
 mod provider;
+mod table;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,7 +34,7 @@ use duplex_spec::{Code, Id};
 pub use self::commands::{Delivery, Reply, SendError};
 pub use self::inbox::{Failure, Read};
 pub use self::provider::ServeKey;
-use crate::codec::{Body, Codec, Outgoing};
+use crate::codec::{Body, Codec, Message, Outgoing, Undecodable};
 use crate::error::RemoteError;
 use crate::ext::Ext;
 use crate::framing::Framing;
@@ -255,6 +256,8 @@ pub struct Connection {
     provider: Provider,
     caller: Caller,
     buffered_bytes: usize,
+    /// What the last request called.
+    last_method: Arc<str>,
     /// Ends of arguments that are due, if they are left to the user of the connection.
     early_ends: Option<Vec<EarlyEnd>>,
 }
@@ -281,6 +284,7 @@ impl Connection {
             provider: Provider::default(),
             caller: Caller::default(),
             buffered_bytes: 0,
+            last_method: Arc::default(),
             early_ends: None,
         };
         if config.role == Role::Initiator {
@@ -363,6 +367,12 @@ impl Connection {
         self.phase == Phase::Closing && self.outbound_bytes() == 0 && self.messages.is_empty()
     }
 
+    /// Bytes that [`Connection::poll_transmit`] would give.
+    #[must_use]
+    pub fn unsent_bytes(&self) -> usize {
+        self.out.len()
+    }
+
     /// Bytes that wait to be written.
     #[must_use]
     pub fn outbound_bytes(&self) -> usize {
@@ -406,11 +416,20 @@ impl Connection {
             (Phase::Closing, _) => {}
             (Phase::Greeting, Role::Acceptor) => self.greeted(&frame),
             (Phase::Greeting, Role::Initiator) => self.answered(&frame),
-            (Phase::Open, _) => match self.codec.decode(frame, self.limits.depth) {
-                Ok(message) => self.message(message),
-                // r[message.undecodable]
-                Err(error) => self.begin_flushing(EndReason::Undecodable(error.0.into_owned())),
-            },
+            (Phase::Open, _) => self.handle_message(self.codec.decode(frame, self.limits.depth)),
+        }
+    }
+
+    /// One frame has come, and was decoded elsewhere: not empty, with [`Connection::codec`] and the depth of the limits, and
+    /// only after the greeting.
+    pub fn handle_message(&mut self, message: Result<Message, Undecodable>) {
+        if self.flushing.is_some() || self.phase != Phase::Open {
+            return;
+        }
+        match message {
+            Ok(message) => self.message(message),
+            // r[message.undecodable]
+            Err(error) => self.begin_flushing(EndReason::Undecodable(error.0.into_owned())),
         }
     }
 
@@ -491,11 +510,9 @@ impl Connection {
         self.events.pop_front()
     }
 
-    /// Calls that have ended since this was asked last, in order, each once. r[middleware.end-once]
-    pub fn poll_ended(&mut self) -> Vec<Ended> {
-        let mut ended = self.provider.take_ended();
-        ended.append(&mut self.caller.take_ended());
-        ended
+    /// The next call that has ended, each once, in order for either side. r[middleware.end-once]
+    pub fn poll_ended(&mut self) -> Option<Ended> {
+        self.provider.next_ended().or_else(|| self.caller.next_ended())
     }
 
     /// Ends of arguments that are due since this was asked last: pass each through the hooks, and give it to

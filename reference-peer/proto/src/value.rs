@@ -4,7 +4,10 @@
 
 mod finite;
 
+use std::cell::Cell;
+
 use bytes::Bytes;
+use memchr::memmem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +22,14 @@ pub enum Format {
     /// MessagePack.
     MessagePack,
 }
+
+thread_local! {
+    /// Where values are encoded, since their length is not known before.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// Bytes of a value that are cheaper to copy than to grow a vector for.
+const FEW: usize = 4096;
 
 /// One encoded value: well formed in its format, cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +54,11 @@ impl Raw {
         Self { format, bytes }
     }
 
+    /// The same value in memory of its own, which keeps nothing else alive.
+    pub(crate) fn detached(&self) -> Self {
+        Self { format: self.format, bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// The null of a format.
     #[must_use]
     pub fn null(format: Format) -> Self {
@@ -58,24 +74,11 @@ impl Raw {
     /// # Errors
     /// When the value has no encoding in the format, such as a JSON map whose keys are no strings, or NaN in JSON.
     pub fn encode<T: Serialize + ?Sized>(format: Format, value: &T) -> Result<Self, EncodeError> {
-        let bytes = match format {
-            Format::Json => {
-                let bytes = serde_json::to_vec(value).map_err(|error| EncodeError(error.to_string()))?;
-                // r[error.unsendable]
-                if bytes.windows(4).any(|text| text == b"null") && finite::has_non_finite(value) {
-                    return Err(EncodeError("JSON has no NaN and no infinity".to_owned()));
-                }
-                bytes
-            }
-            Format::MessagePack => {
-                let mut bytes = Vec::new();
-                // A type that looks different for people, such as a UUID, looks the same in every codec.
-                let mut serializer = rmp_serde::Serializer::new(&mut bytes).with_struct_map().with_human_readable();
-                value.serialize(&mut serializer).map_err(|error| EncodeError(error.to_string()))?;
-                bytes
-            }
-        };
-        Ok(Self { format, bytes: bytes.into() })
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
+        let encoded = encode_into(&mut bytes, format, value);
+        let raw = if bytes.len() > FEW { Bytes::from(bytes) } else { exact(bytes) };
+        encoded.map(|()| Self { format, bytes: raw })
     }
 
     /// Decodes the value as a type.
@@ -128,8 +131,16 @@ impl Raw {
     /// # Errors
     /// When the other format has no such value: MessagePack's `bin` and non-string keys have no JSON.
     pub fn to_format(&self, format: Format) -> Result<Self, EncodeError> {
+        self.clone().into_format(format)
+    }
+
+    /// As [`Raw::to_format`], for a value that is not needed any more.
+    ///
+    /// # Errors
+    /// As [`Raw::to_format`].
+    pub fn into_format(self, format: Format) -> Result<Self, EncodeError> {
         if self.format == format {
-            return Ok(self.clone());
+            return Ok(self);
         }
         let value: serde_json::Value = self.decode().map_err(|error| EncodeError(error.to_string()))?;
         Self::encode(format, &value)
@@ -151,4 +162,29 @@ impl Raw {
         };
         Self { format, bytes }
     }
+}
+
+/// The bytes in an allocation of their own; the vector is kept for the next value.
+fn exact(bytes: Vec<u8>) -> Bytes {
+    let exact = Bytes::copy_from_slice(&bytes);
+    SCRATCH.set(bytes);
+    exact
+}
+
+fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, format: Format, value: &T) -> Result<(), EncodeError> {
+    match format {
+        Format::Json => {
+            serde_json::to_writer(&mut *bytes, value).map_err(|error| EncodeError(error.to_string()))?;
+            // r[error.unsendable]
+            if memmem::find(bytes, b"null").is_some() && finite::has_non_finite(value) {
+                return Err(EncodeError("JSON has no NaN and no infinity".to_owned()));
+            }
+        }
+        Format::MessagePack => {
+            // A type that looks different for people, such as a UUID, looks the same in every codec.
+            let mut serializer = rmp_serde::Serializer::new(bytes).with_struct_map().with_human_readable();
+            value.serialize(&mut serializer).map_err(|error| EncodeError(error.to_string()))?;
+        }
+    }
+    Ok(())
 }

@@ -236,8 +236,7 @@ impl Link {
 
     /// Those calls that have ended and that hooks are to be told of.
     pub(super) fn take_ended(&self, state: &mut State) -> Vec<(Arc<Call>, CallEnd)> {
-        let ended = state.core.poll_ended();
-        let told = ended.into_iter().filter_map(|ended| match ended {
+        let told = std::iter::from_fn(|| state.core.poll_ended()).filter_map(|ended| match ended {
             Ended::Served(key, end) => Some((Arc::clone(state.served.get(&key)?), end)),
             Ended::Called(id, end) => Some((state.called.remove(&id)?.0, end)),
         });

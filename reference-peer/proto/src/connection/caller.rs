@@ -2,12 +2,13 @@
 //!
 //! An entry stays until its user lets go of it, so that results can be read after the call has ended on the wire.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use duplex_spec::Id;
 
 use super::inbox::Inbox;
+use super::table::Table;
 use super::{CallEnd, Ended};
 use crate::ext::Ext;
 
@@ -31,12 +32,12 @@ pub(crate) struct Calling {
 
 #[derive(Debug, Default)]
 pub(crate) struct Caller {
-    calls: HashMap<Id, Calling>,
+    calls: Table<Id, Calling>,
     last: u64,
     /// How many await a reply.
     pending: usize,
     /// Calls that have ended for their user, in order.
-    ended: Vec<Ended>,
+    ended: VecDeque<Ended>,
 }
 
 impl Caller {
@@ -87,19 +88,22 @@ impl Caller {
         if let Some(call) = self.calls.get_mut(&id)
             && !std::mem::replace(&mut call.is_told, true)
         {
-            self.ended.push(Ended::Called(id, end));
+            self.ended.push_back(Ended::Called(id, end));
         }
     }
 
-    /// What has ended since this was asked last.
-    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
-        std::mem::take(&mut self.ended)
+    /// The next that has ended and was not told.
+    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
     }
 
     pub(crate) fn remove(&mut self, id: Id) -> Option<Calling> {
-        self.tell(id, CallEnd::Local);
-        self.end_reply(id);
-        self.calls.remove(&id)
+        let call = self.calls.remove(&id)?;
+        self.pending -= usize::from(call.reply_open);
+        if !call.is_told {
+            self.ended.push_back(Ended::Called(id, CallEnd::Local));
+        }
+        Some(call)
     }
 
     /// Calls that await a reply or still send arguments.

@@ -272,6 +272,21 @@ impl Connection {
         Ok(id)
     }
 
+    /// Calls with one frame. Nothing of the call is kept but that its reply is awaited: not its method either.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_once(&mut self, method: &str, payload: &Raw, ext: Option<&Ext>) -> Result<Id, SendError> {
+        self.check_calling()?;
+        let id = self.caller.open(Arc::default(), false).ok_or(SendError::Closed)?;
+        let sent = self.put_message(&Outgoing { id: Some(id), body: Body::Request(method, payload), more: None, ext });
+        if let Err(error) = sent {
+            self.caller.remove(id);
+            return Err(error);
+        }
+        Ok(id)
+    }
+
     /// Sends a further argument; the last if not `more`; no payload ends the arguments without one.
     ///
     /// # Errors
@@ -420,9 +435,11 @@ impl Connection {
 
     /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame.
     pub fn forget(&mut self, id: Id) {
-        self.end_args_early(id, true);
         if let Some(call) = self.caller.remove(id) {
             self.buffered_bytes -= call.inbox.bytes();
+            if call.args_open {
+                self.put_or_leave_early_end(EarlyEnd { id, method: call.method, is_abort: true });
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 //!
 //! A frame changes the tables here, before any hook sees it; what hooks decide comes back as commands.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use duplex_spec::{Code, Id};
@@ -40,7 +41,7 @@ impl Connection {
     // ---- requests ----
 
     fn notification(&mut self, message: Message) {
-        let Some(method) = message.method.as_ref().and_then(text) else {
+        let Some(method) = self.method_of(&message) else {
             // r[message.invalid.notification]
             return self.dropped("a notification without a method");
         };
@@ -74,7 +75,7 @@ impl Connection {
 
     fn first_frame(&mut self, id: Id, message: Message) {
         // r[stream.abort.first] `error` is not looked at here.
-        let method = message.method.as_ref().and_then(text);
+        let method = self.method_of(&message);
         // r[message.method.invalid] r[message.more.invalid] r[ext.size]
         let Some(method) = method.filter(|_| message.more != More::Invalid && !self.is_ext_too_large(&message)) else {
             return self.reject(id, Code::INVALID_REQUEST, message.more != More::No);
@@ -145,6 +146,15 @@ impl Connection {
         self.events.push_back(Event::ArgsFailed { key });
     }
 
+    /// The method that a message names. Most name the one that the last one did.
+    fn method_of(&mut self, message: &Message) -> Option<Arc<str>> {
+        let text = text(message.method.as_ref()?)?;
+        if *self.last_method != *text {
+            self.last_method = Arc::from(text.as_ref());
+        }
+        Some(Arc::clone(&self.last_method))
+    }
+
     fn is_full(&self) -> bool {
         // Handlers that answered and run on count too, but only once they are many more than ever could be open.
         self.provider.open() >= self.limits.open_calls || self.provider.held() >= self.limits.open_calls.saturating_mul(4)
@@ -194,11 +204,17 @@ impl Connection {
     /// Ends the request side of a call that is over: `end` after the provider's terminal, an abort in every other case.
     pub(super) fn end_args_early(&mut self, id: Id, is_abort: bool) {
         let Some(call) = self.caller.get_mut(id) else { return };
-        if !std::mem::replace(&mut call.args_open, false) || self.is_closing() {
+        if !std::mem::replace(&mut call.args_open, false) {
             return;
         }
-        let method = self.caller.get(id).map(|call| Arc::clone(&call.method)).unwrap_or_default();
-        let end = EarlyEnd { id, method, is_abort };
+        let method = Arc::clone(&call.method);
+        self.put_or_leave_early_end(EarlyEnd { id, method, is_abort });
+    }
+
+    pub(super) fn put_or_leave_early_end(&mut self, end: EarlyEnd) {
+        if self.is_closing() {
+            return;
+        }
         match &mut self.early_ends {
             Some(due) => due.push(end),
             None => self.put_early_end(&end, None),
@@ -225,9 +241,9 @@ fn first_frame(message: &Message) -> ArgFrame {
 }
 
 /// The text of an encoded string; `None` for any other value.
-fn text(raw: &Raw) -> Option<Arc<str>> {
+fn text(raw: &Raw) -> Option<Cow<'_, str>> {
     match raw.format() {
-        Format::Json => crate::codec::json::string(raw.bytes()).map(|text| Arc::from(text.as_ref())),
-        Format::MessagePack => crate::codec::msgpack::string(raw.bytes()).map(Arc::from),
+        Format::Json => crate::codec::json::string(raw.bytes()),
+        Format::MessagePack => crate::codec::msgpack::string(raw.bytes()).map(Cow::Borrowed),
     }
 }

@@ -42,9 +42,15 @@ pub enum Failure {
     Unsendable,
 }
 
+/// Items up to this many bytes are copied when they have to wait behind others: each would keep all that was read with it.
+const SMALL: usize = 4096;
+
 /// Unread items of one channel.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
+    /// The first item, if no other came before it that is unread: most channels never have two.
+    first: Option<Raw>,
+    /// Those behind it.
     items: VecDeque<Raw>,
     bytes: usize,
     end: Option<Result<(), Failure>>,
@@ -53,7 +59,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Items that wait.
     pub(crate) fn len(&self) -> usize {
-        self.items.len()
+        self.items.len() + usize::from(self.first.is_some())
     }
 
     /// Bytes that wait.
@@ -64,7 +70,11 @@ impl Inbox {
     pub(crate) fn push(&mut self, item: Raw) {
         if self.end.is_none() {
             self.bytes += item.bytes().len();
-            self.items.push_back(item);
+            if self.len() == 0 {
+                self.first = Some(item);
+            } else {
+                self.items.push_back(if item.bytes().len() <= SMALL { item.detached() } else { item });
+            }
         }
     }
 
@@ -75,7 +85,7 @@ impl Inbox {
 
     /// The next item or the end; an item's bytes no longer count.
     pub(crate) fn read(&mut self) -> Read {
-        if let Some(item) = self.items.pop_front() {
+        if let Some(item) = self.first.take().or_else(|| self.items.pop_front()) {
             self.bytes -= item.bytes().len();
             return Read::Item(item);
         }

@@ -3,12 +3,13 @@
 //! Two tables, because the two live differently: an id is free again once both sides ended, while a handler may run on
 //! after its reply; and a new call may take the id meanwhile.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use duplex_spec::Id;
 
 use super::inbox::{Failure, Inbox};
+use super::table::Table;
 use super::{CallEnd, Ended};
 use crate::ext::Ext;
 
@@ -42,13 +43,13 @@ pub(crate) struct Serving {
 
 #[derive(Debug, Default)]
 pub(crate) struct Provider {
-    ids: HashMap<Id, IdState>,
-    serving: HashMap<ServeKey, Serving>,
+    ids: Table<Id, IdState>,
+    serving: Table<ServeKey, Serving>,
     draining: usize,
     notifications: usize,
     last: u64,
     /// Calls that have ended, and notifications that were let go, in order.
-    ended: Vec<Ended>,
+    ended: VecDeque<Ended>,
 }
 
 impl Provider {
@@ -107,7 +108,7 @@ impl Provider {
         let Some(serving) = self.serving.get_mut(&key) else { return };
         let Some(id) = serving.id.filter(|_| serving.reply_open) else { return };
         serving.reply_open = false;
-        self.ended.push(Ended::Served(key, end));
+        self.ended.push_back(Ended::Served(key, end));
         let args_open = std::mem::replace(&mut serving.args_open, false);
         if args_open {
             serving.inbox.end(Err(Failure::Closed));
@@ -137,14 +138,14 @@ impl Provider {
         let serving = self.serving.remove(&key)?;
         if serving.id.is_none() {
             self.notifications -= 1;
-            self.ended.push(Ended::Served(key, CallEnd::Result));
+            self.ended.push_back(Ended::Served(key, CallEnd::Result));
         }
         Some(serving)
     }
 
-    /// What has ended since this was asked last.
-    pub(crate) fn take_ended(&mut self) -> Vec<Ended> {
-        std::mem::take(&mut self.ended)
+    /// The next that has ended and was not told.
+    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
     }
 
     pub(crate) fn keys(&self) -> Vec<ServeKey> {
