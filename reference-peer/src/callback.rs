@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::handler::Handler;
+use crate::handler::Method;
 use crate::link::Link;
 
 /// What the names of callbacks start with; nobody may register such a name.
@@ -21,10 +21,10 @@ pub struct Callback {
 }
 
 impl Callback {
-    pub(crate) fn new(link: &Arc<Link>, handler: Arc<dyn Handler>) -> Self {
+    pub(crate) fn new(link: &Arc<Link>, method: Method) -> Self {
         // The system's cryptographic source: a name is all that it takes to call. r[callback.name] r[callback.name.unique]
         let name: Arc<str> = format!("{CALLBACK_PREFIX}{}", Uuid::new_v4().hyphenated()).into();
-        link.add_callback(Arc::clone(&name), handler);
+        link.add_callback(Arc::clone(&name), method);
         Self { name, link: Arc::downgrade(link) }
     }
 

@@ -17,7 +17,7 @@ use tracing::Instrument;
 use crate::call::{Call, Direction};
 use crate::callback::Callback;
 use crate::error::{BoxError, Error};
-use crate::handler::{Handler, unary};
+use crate::handler::{Handler, Method};
 use crate::hook::HookFrame;
 use crate::link::{Link, Status};
 use crate::middleware::{CallSpan, RunUntil};
@@ -355,7 +355,7 @@ impl Channel {
         F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.callback(unary(function))
+        Callback::new(self.link(), Method::of_value(function))
     }
 
     /// The connection that this call is on.
@@ -397,7 +397,7 @@ impl Sender {
     /// As [`Channel::send`].
     pub async fn send<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
         let item = self.encode(item)?;
-        self.send_raw(&item, true).await
+        self.send_owned(item, true).await
     }
 
     /// As [`Channel::send_last`].
@@ -406,7 +406,7 @@ impl Sender {
     /// As [`Channel::send`].
     pub async fn send_last<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
         let item = self.encode(item)?;
-        self.send_raw(&item, false).await
+        self.send_owned(item, false).await
     }
 
     /// As [`Channel::send_raw`].
@@ -414,9 +414,13 @@ impl Sender {
     /// # Errors
     /// As [`Channel::send`].
     pub async fn send_raw(&self, item: &Raw, more: bool) -> Result<(), Error> {
+        self.send_owned(item.to_format(self.format())?, more).await
+    }
+
+    /// Sends an item in the format of the connection.
+    async fn send_owned(&self, item: Raw, more: bool) -> Result<(), Error> {
         let link = self.link();
         link.room().await;
-        let item = item.to_format(link.format())?;
         match &self.side {
             Side::Provider(served) if more => Ok(link.send_item(served.key, item)?),
             Side::Provider(served) => Ok(link.reply(served.key, Reply::Result(item))?),
@@ -474,37 +478,32 @@ impl Sender {
 impl Served {
     /// The handler failed with this. r[error.handler-failed] r[error.no-insides] r[error.application]
     fn fail(&self, error: BoxError) {
-        let reply = match error.downcast::<RemoteError>() {
-            Ok(error) => *error,
-            Err(error) => {
-                let is_closed = matches!(error.downcast_ref::<Error>(), Some(Error::Closed));
-                if is_closed && self.link.status() >= Status::InputEnded {
-                    // It gave up because the connection ended: a reply would say nothing that the caller does not know.
-                    return self.link.with(|core| core.abandon(self.key));
-                }
-                let is_aborted = matches!(error.downcast_ref::<Error>(), Some(Error::Aborted(_)));
-                // r[stream.abort.reply]
-                RemoteError::of(if is_aborted { Code::ABORTED } else { Code::FAILED })
-            }
-        };
-        // A handler that fails after its terminal reply has failed for itself alone. r[call.reply.nothing-after]
-        _ = self.link.reply(self.key, Reply::Error(reply));
+        match failure(error, &self.link) {
+            // A handler that fails after its terminal reply has failed for itself alone. r[call.reply.nothing-after]
+            Some(reply) => _ = self.link.reply(self.key, Reply::Error(reply)),
+            None => self.link.with(|core| core.abandon(self.key)),
+        }
+    }
+}
+
+/// The reply of a handler that failed. `None`: it gave up because the connection ended, and a reply would say nothing that the
+/// caller does not know.
+pub(crate) fn failure(error: BoxError, link: &Link) -> Option<RemoteError> {
+    let error = match error.downcast::<RemoteError>() {
+        Ok(error) => return Some(*error),
+        Err(error) => error,
+    };
+    match error.downcast_ref::<Error>() {
+        Some(Error::Closed) if link.status() >= Status::InputEnded => None,
+        // r[stream.abort.reply]
+        Some(Error::Aborted(_)) => Some(RemoteError::of(Code::ABORTED)),
+        _ => Some(RemoteError::of(Code::FAILED)),
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        let (is_unanswered, has_streamed) = self.link.with(|core| (core.is_unanswered(self.key), core.has_streamed(self.key)));
-        if is_unanswered {
-            // A stream that its handler just leaves has ended; everything else has failed. r[call.reply.default]
-            let reply = if has_streamed && self.has_returned.load(Ordering::Relaxed) {
-                Reply::End
-            } else {
-                Reply::Error(RemoteError::of(Code::FAILED))
-            };
-            _ = self.link.reply(self.key, reply);
-        }
-        self.link.release(self.key);
+        self.link.finish(self.key, self.has_returned.load(Ordering::Relaxed));
     }
 }
 

@@ -1,30 +1,34 @@
-//! The two tasks of a connection: one reads and handles, one writes. Neither ever waits for a handler, nor for the other.
+//! The two tasks of a connection: one reads and handles, one writes. Neither ever waits for a handler, nor for the other. How
+//! writing goes stands in `link/outlet.rs`.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
-use duplex_proto::{Connection, Deframer};
+use duplex_proto::{Connection, Deframer, Framing};
 
 use crate::link::{Link, Status};
-use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
+use crate::transport::{FrameReader, Input};
 
-const READ_BUFFER: usize = 64 * 1024;
+/// Below what an allocator takes for large.
+const READ_BUFFER: usize = 32 * 1024;
 /// How many turns handlers get to answer before a connection closes for a frame that cannot be decoded.
 const FLUSH_TURNS: usize = 64;
 /// How long input is discarded after the end, so that a transport does not reset what the other peer has yet to read.
 const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Starts both tasks.
-pub(crate) fn start(link: &Arc<Link>, transport: Transport) {
-    let Transport { reader, writer, framing } = transport;
+pub(crate) fn start(link: &Arc<Link>, mut reader: Box<dyn FrameReader>, framing: Framing) {
     // Only a byte stream has two directions that end one by one.
-    let has_halves = framing != duplex_proto::Framing::Message;
-    let writer = tokio::spawn(write(Arc::clone(link), writer));
+    let has_halves = framing != Framing::Message;
+    let writing = Arc::clone(link);
+    let writer = tokio::spawn(async move {
+        writing.write().await;
+        writing.set_status(Status::Over);
+    });
     let link = Arc::clone(link);
     tokio::spawn(async move {
-        let mut reader = reader;
         let mut buffer = BytesMut::with_capacity(READ_BUFFER);
         let input_ended = read(&link, &mut *reader, &mut buffer, Deframer::new(framing), has_halves).await;
         drop(buffer);
@@ -46,7 +50,7 @@ async fn read(
     tokio::pin!(greeting_time, closing);
     let mut is_greeted = false;
     loop {
-        buffer.reserve(READ_BUFFER / 4);
+        buffer.reserve(READ_BUFFER / 2);
         tokio::select! {
             biased;
             () = &mut closing => return false,
@@ -69,8 +73,8 @@ async fn read(
                 }
                 Ok(Input::Read) => {
                     link.receive(buffer, &mut deframer);
-                    // Handlers get a turn before more is read, so that a burst of short calls does not pile up.
-                    tokio::task::yield_now().await;
+                    // Before more is read, so that a burst of short calls does not pile up.
+                    link.write_answers().await;
                     flush(link).await;
                 }
                 Err(_) => {
@@ -115,6 +119,7 @@ async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, 
     let written = async {
         if tokio::time::timeout(closing_time, link.reached(Status::Over)).await.is_err() {
             writer.abort();
+            link.drop_outlet();
         }
     };
     tokio::pin!(discard, written);
@@ -134,40 +139,4 @@ async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, 
     if !input_ended && !is_discarded {
         _ = tokio::time::timeout(LINGER, discard).await;
     }
-}
-
-async fn write(link: Arc<Link>, mut writer: Box<dyn FrameWriter>) {
-    // r[transport.websocket.greeting] The first frame of either side is the greeting or its answer.
-    let mut is_greeting = true;
-    loop {
-        // One write for all frames that are due.
-        let (bytes, is_text, is_over) = link.with(|core| (core.poll_transmit(), core.codec().is_text(), core.is_over()));
-        match bytes {
-            Some(mut bytes) => {
-                let length = bytes.len();
-                let is_text = std::mem::take(&mut is_greeting) || is_text;
-                if poll_fn(|cx| writer.poll_write(cx, &mut bytes, is_text)).await.is_err() {
-                    link.with(|core| core.handle_transport_failure());
-                    break;
-                }
-                link.written(length);
-            }
-            None => {
-                if poll_fn(|cx| writer.poll_flush(cx)).await.is_err() {
-                    link.with(|core| core.handle_transport_failure());
-                    break;
-                }
-                if is_over {
-                    break;
-                }
-                link.output().await;
-            }
-        }
-    }
-    // The transport may be gone already; its end is all that is wanted.
-    let close = link.with(|core| core.end_reason().map_or(Close::Normal, Close::of));
-    _ = poll_fn(|cx| writer.poll_close(cx, close)).await;
-    // A pipe ends when it is dropped.
-    drop(writer);
-    link.set_status(Status::Over);
 }

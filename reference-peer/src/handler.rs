@@ -1,16 +1,21 @@
-//! What serves a method: a function of a channel. How its end becomes a reply is decided in `channel`.
+//! What serves a method: a function of a channel, or of a value. How its end becomes a reply is decided in `channel`.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 
-use duplex_proto::{Code, RemoteError};
+use duplex_proto::{Code, Raw, RemoteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::Channel;
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 
 /// Serves a method. Functions from [`Channel`] to a future are handlers.
+///
+/// A handler may wait for as long as it likes, and must not block its thread meanwhile, like any task of tokio: what computes
+/// for long belongs into `tokio::task::spawn_blocking`. The connection reads on while a handler waits.
 pub trait Handler: Send + Sync + 'static {
     /// Serves one call. The channel gives the arguments and takes the results.
     fn serve(&self, channel: Channel) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>>;
@@ -26,8 +31,53 @@ where
     }
 }
 
-/// A handler of one value that returns one value.
-pub(crate) fn unary<A, R, E, F, Fut>(function: F) -> impl Handler
+/// What a handler of one value will have made of it: an encoded result, or why there is none.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Raw, BoxError>> + Send>>;
+
+/// A handler that needs no channel where its argument has come whole.
+pub(crate) trait ValueHandler: Handler {
+    /// Serves a call of this argument, once it is polled.
+    fn answer(&self, argument: Raw) -> Answer;
+}
+
+/// What is registered under a name.
+#[derive(Clone)]
+pub(crate) enum Method {
+    Channel(Arc<dyn Handler>),
+    Value(Arc<dyn ValueHandler>),
+}
+
+impl Method {
+    pub(crate) fn of(handler: impl Handler) -> Self {
+        Self::Channel(Arc::new(handler))
+    }
+
+    /// A function of one value that returns one value.
+    pub(crate) fn of_value<A, R, E, F, Fut>(function: F) -> Self
+    where
+        A: DeserializeOwned + Send + 'static,
+        R: Serialize + Send + Sync + 'static,
+        E: Into<BoxError> + Send + 'static,
+        F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
+        Fut: Future<Output = Result<R, E>> + Send + 'static,
+    {
+        Self::Value(Arc::new(Unary { function, argument: PhantomData }))
+    }
+
+    pub(crate) fn handler(self) -> Arc<dyn Handler> {
+        match self {
+            Self::Channel(handler) => handler,
+            Self::Value(handler) => handler,
+        }
+    }
+}
+
+struct Unary<A, F> {
+    function: F,
+    argument: PhantomData<fn(A)>,
+}
+
+impl<A, R, E, F, Fut> Handler for Unary<A, F>
 where
     A: DeserializeOwned + Send + 'static,
     R: Serialize + Send + Sync + 'static,
@@ -35,18 +85,37 @@ where
     F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
 {
-    move |mut channel: Channel| {
-        let function = function.clone();
-        async move {
-            let argument = match channel.argument().await {
-                Ok(argument) => argument,
-                // r[error.payload-unfit]
-                Err(Error::Decode(_)) => return Err(RemoteError::of(Code::INVALID_PAYLOAD).into()),
-                Err(error) => return Err(error.into()),
-            };
-            let result = function(argument).await.map_err(Into::into)?;
-            channel.send_last(&result).await?;
-            Ok(())
-        }
+    fn serve(&self, mut channel: Channel) -> Pin<Box<dyn Future<Output = Result<(), BoxError>> + Send>> {
+        let function = self.function.clone();
+        Box::pin(async move {
+            let argument = channel.argument_raw().await?;
+            let result = function(fitting(&argument)?).await.map_err(Into::into)?;
+            Ok(channel.send_last(&result).await?)
+        })
     }
+}
+
+impl<A, R, E, F, Fut> ValueHandler for Unary<A, F>
+where
+    A: DeserializeOwned + Send + 'static,
+    R: Serialize + Send + Sync + 'static,
+    E: Into<BoxError> + Send + 'static,
+    F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+{
+    fn answer(&self, argument: Raw) -> Answer {
+        let function = self.function.clone();
+        Box::pin(async move {
+            let format = argument.format();
+            let fitting = fitting(&argument)?;
+            drop(argument);
+            let result = function(fitting).await.map_err(Into::into)?;
+            Ok(Raw::encode(format, &result)?)
+        })
+    }
+}
+
+/// r[error.payload-unfit]
+fn fitting<A: DeserializeOwned>(argument: &Raw) -> Result<A, RemoteError> {
+    argument.decode().map_err(|_| RemoteError::of(Code::INVALID_PAYLOAD))
 }

@@ -35,6 +35,7 @@ mod peer;
 mod request;
 mod rpc;
 mod service;
+mod single;
 mod stream;
 mod transport;
 mod tunnel;

@@ -4,22 +4,30 @@
 //! stands in `link/hooks.rs`.
 
 mod hooks;
+mod outlet;
 
 use std::collections::HashMap;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
-use duplex_proto::connection::{Read, Reply, ReplyFrame, SendError, ServeKey};
-use duplex_proto::{Code, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
+use bytes::{Bytes, BytesMut};
+use duplex_proto::codec::{Message, Undecodable};
+use duplex_proto::connection::{ArgFrame, Read, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::{Code, Codec, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
+use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
 
 use crate::call::{Call, ConnectionId};
 use crate::callback::CALLBACK_PREFIX;
 use crate::channel;
-use crate::handler::Handler;
+use crate::handler::{Handler, Method};
 use crate::hook::Hook;
 use crate::rpc::Rpc;
+use crate::single::{self, Answered, Start};
+use crate::transport::FrameWriter;
+use outlet::Outlet;
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,52 +48,71 @@ pub(crate) struct Link {
     status: watch::Sender<Status>,
     /// The writer has work.
     output: Notify,
+    outlet: Mutex<Option<Outlet>>,
     /// Senders that waited for room may look again.
     room: Notify,
-    format: OnceLock<Format>,
+    /// Whether senders have to wait.
+    is_congested: AtomicBool,
+    codec: OnceLock<Arc<dyn Codec>>,
     id: ConnectionId,
 }
+
+/// How long output may wait for more of it before the next sender writes it.
+pub(crate) const PATIENCE: Duration = Duration::from_micros(50);
+/// Bytes of output that are worth a look at the clock.
+const WORTHWHILE: usize = 1024;
+
+type Table<K, V> = HashMap<K, V, RandomState>;
 
 struct State {
     core: Connection,
     status: Status,
-    args_readers: HashMap<ServeKey, Waker>,
-    reply_readers: HashMap<Id, Waker>,
-    callbacks: HashMap<Arc<str>, Arc<dyn Handler>>,
+    /// Since when output waits for the writer.
+    output_since: Option<Instant>,
+    /// Whether the reader will write what its frames lead to.
+    is_reading: bool,
+    args_readers: Table<ServeKey, Waker>,
+    reply_readers: Table<Id, Waker>,
+    callbacks: HashMap<Arc<str>, Method>,
     /// What hooks know of served calls, for as long as their handlers hold them.
-    served: HashMap<ServeKey, Arc<Call>>,
+    served: Table<ServeKey, Arc<Call>>,
     /// What hooks know of calls of ours, up to their end, and the ext that they were made with.
-    called: HashMap<Id, (Arc<Call>, Option<Ext>)>,
+    called: Table<Id, (Arc<Call>, Option<Ext>)>,
 }
 
 /// What is done once the lock is free.
 enum Deferred {
     Wake(Waker),
     Start(ServeKey, Arc<dyn Handler>, Option<Arc<Call>>),
+    Answer(Start),
     Missing(ServeKey),
 }
 
 impl Link {
-    pub(crate) fn new(rpc: Rpc, mut core: Connection) -> Arc<Self> {
+    pub(crate) fn new(rpc: Rpc, mut core: Connection, writer: Box<dyn FrameWriter>) -> Arc<Self> {
         if !rpc.settings().hooks.is_empty() {
             core.leave_early_ends();
         }
         let state = State {
             core,
             status: Status::Greeting,
-            args_readers: HashMap::new(),
-            reply_readers: HashMap::new(),
+            output_since: None,
+            is_reading: false,
+            args_readers: Table::default(),
+            reply_readers: Table::default(),
             callbacks: HashMap::new(),
-            served: HashMap::new(),
-            called: HashMap::new(),
+            served: Table::default(),
+            called: Table::default(),
         };
         Arc::new(Self {
             rpc,
             state: Mutex::new(state),
             status: watch::Sender::new(Status::Greeting),
             output: Notify::new(),
+            outlet: Mutex::new(Some(Outlet::new(writer))),
             room: Notify::new(),
-            format: OnceLock::new(),
+            is_congested: AtomicBool::new(false),
+            codec: OnceLock::new(),
             id: ConnectionId::next(),
         })
     }
@@ -99,13 +126,24 @@ impl Link {
     pub(crate) fn with<R>(&self, act: impl FnOnce(&mut Connection) -> R) -> R {
         let mut state = self.lock();
         let result = act(&mut state.core);
-        self.settle(state);
+        self.settle(state, false);
         result
     }
 
-    fn settle(&self, mut state: MutexGuard<'_, State>) {
-        let early = self.take_early_ends(&mut state);
-        let ended = self.take_ended(&mut state);
+    /// Asks the core something that changes nothing.
+    fn look<R>(&self, ask: impl FnOnce(&Connection) -> R) -> R {
+        ask(&self.lock().core)
+    }
+
+    /// Does what follows from a change of the core. `is_lone`: what was put out is not worth waiting for more.
+    fn settle(&self, mut state: MutexGuard<'_, State>, is_lone: bool) {
+        let (early, ended) = if self.has_hooks() {
+            (self.take_early_ends(&mut state), self.take_ended(&mut state))
+        } else {
+            // Nobody is to be told.
+            while state.core.poll_ended().is_some() {}
+            (Vec::new(), Vec::new())
+        };
         let status = if state.core.is_greeting() {
             Status::Greeting
         } else if state.core.is_closing() {
@@ -115,11 +153,12 @@ impl Link {
         } else {
             Status::Open
         };
-        if state.core.has_output() {
-            self.output.notify_one();
-        }
+        let is_due = self.look_after_output(&mut state, is_lone);
         if status <= state.status {
             drop(state);
+            if is_due {
+                self.write_now();
+            }
             self.send_early_ends(early);
             return self.tell(ended);
         }
@@ -145,6 +184,27 @@ impl Link {
         self.id
     }
 
+    /// Sees to it that output is written; says whether the caller is to do it, once the lock is free.
+    fn look_after_output(&self, state: &mut State, is_lone: bool) -> bool {
+        if !state.core.has_output() {
+            return false;
+        }
+        if state.core.is_congested() {
+            self.is_congested.store(true, Ordering::Relaxed);
+        }
+        match state.output_since {
+            _ if is_lone => true,
+            Some(since) => state.core.unsent_bytes() >= WORTHWHILE && since.elapsed() >= PATIENCE,
+            None => {
+                state.output_since = Some(Instant::now());
+                if !state.is_reading {
+                    self.output.notify_one();
+                }
+                false
+            }
+        }
+    }
+
     // ---- status ----
 
     pub(crate) fn set_status(&self, status: Status) {
@@ -165,77 +225,79 @@ impl Link {
     }
 
     pub(crate) fn was_greeted(&self) -> bool {
-        self.format.get().is_some()
+        self.codec.get().is_some()
     }
 
     pub(crate) fn format(&self) -> Format {
-        self.format.get().copied().unwrap_or(Format::Json)
+        self.codec.get().map_or(Format::Json, |codec| codec.format())
     }
 
     // ---- writing ----
 
-    pub(crate) async fn output(&self) {
-        self.output.notified().await;
-    }
-
-    pub(crate) fn written(&self, bytes: usize) {
-        self.with(|core| core.handle_written(bytes));
-        self.room.notify_waiters();
+    /// Reports what was written and takes what is to be written next; says whether that is text, and whether the connection is
+    /// over once all is written.
+    fn take_output(&self, written: usize) -> (Option<Bytes>, bool, bool) {
+        let mut state = self.lock();
+        state.core.handle_written(written);
+        let bytes = state.core.poll_transmit();
+        state.output_since = None;
+        let has_room = !state.core.is_congested();
+        let taken = (bytes, state.core.codec().is_text(), state.core.is_over());
+        // Under the lock, as its counterpart is: nobody begins to wait for room between the two.
+        let has_waited = has_room && self.is_congested.swap(false, Ordering::Relaxed);
+        drop(state);
+        if has_waited {
+            self.room.notify_waiters();
+        }
+        taken
     }
 
     /// Waits until senders may send.
     pub(crate) async fn room(&self) {
         // A handler that sends and sends would otherwise never let go of its thread.
         tokio::task::coop::consume_budget().await;
-        loop {
-            {
-                let state = self.lock();
-                if !state.core.is_congested() || state.core.is_closing() {
-                    return;
-                }
-            }
+        let is_free =
+            || !self.is_congested.load(Ordering::Relaxed) || self.look(|core| !core.is_congested() || core.is_closing());
+        while !is_free() {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            {
-                let state = self.lock();
-                if !state.core.is_congested() || state.core.is_closing() {
-                    return;
-                }
+            if !is_free() {
+                room.await;
             }
-            room.await;
         }
     }
 
     // ---- reading ----
 
     /// Handles every whole frame in the buffer. r[call.progress] No handler runs here.
-    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut bytes::BytesMut, deframer: &mut Deframer) {
+    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) {
         let mut deferred = Vec::new();
         let mut state = self.lock();
-        while !state.core.is_closing() && !state.core.is_flushing() {
+        while self.codec.get().is_none() && !state.core.is_closing() {
             match deframer.next_frame(buffer, state.core.frame_limit()) {
                 Ok(Some(frame)) => state.core.handle_frame(frame),
                 Ok(None) => break,
                 Err(_) => state.core.handle_oversized(),
             }
-            while let Some(event) = state.core.poll_event() {
-                let passes_hooks = matches!(event, Event::Request { .. } | Event::Reply { .. }) && self.has_hooks();
-                if !passes_hooks {
-                    self.accept(&mut state, event, &mut deferred);
-                    continue;
-                }
-                self.settle(state);
-                let event = self.pass_inbound(event);
-                state = self.lock();
-                if let Some(event) = event {
-                    self.accept(&mut state, event, &mut deferred);
-                }
-            }
+            state = self.take_events(state, &mut deferred);
         }
-        self.settle(state);
+        drop(state);
+        let inputs = self.decode(buffer, deframer);
+        let mut state = self.lock();
+        state.is_reading = true;
+        for input in inputs {
+            match input {
+                Some(message) => state.core.handle_message(message),
+                None => state.core.handle_oversized(),
+            }
+            state = self.take_events(state, &mut deferred);
+        }
+        self.settle(state, false);
+        let mut starts = Vec::new();
         for action in deferred {
             match action {
+                Deferred::Answer(start) => starts.push(start),
                 Deferred::Wake(waker) => waker.wake(),
                 Deferred::Start(key, handler, call) => channel::serve(self, key, handler, call),
                 // r[error.method-missing] r[middleware.missing]
@@ -245,25 +307,78 @@ impl Link {
                 }
             }
         }
+        single::serve(self, starts);
+    }
+
+    /// From now on the writer is told of output again; says whether there is some.
+    fn end_reading(&self) -> bool {
+        let mut state = self.lock();
+        state.is_reading = false;
+        state.core.has_output()
+    }
+
+    /// Decodes every whole frame in the buffer, while nobody waits for the lock; `None` for one that is too long. What comes
+    /// behind one that ends the connection is not looked at.
+    fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> Vec<Option<Result<Message, Undecodable>>> {
+        let mut inputs = Vec::new();
+        let Some(codec) = self.codec.get() else { return inputs };
+        let limits = &self.rpc.settings().limits;
+        while let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() {
+            match frame {
+                // r[framing.keepalive]
+                Ok(frame) if frame.is_empty() => {}
+                Ok(frame) => inputs.push(Some(codec.decode(frame, limits.depth))),
+                Err(_) => inputs.push(None),
+            }
+            if matches!(inputs.last(), Some(None | Some(Err(_)))) {
+                break;
+            }
+        }
+        inputs
+    }
+
+    fn take_events<'a>(&'a self, mut state: MutexGuard<'a, State>, deferred: &mut Vec<Deferred>) -> MutexGuard<'a, State> {
+        while let Some(event) = state.core.poll_event() {
+            let passes_hooks = matches!(event, Event::Request { .. } | Event::Reply { .. }) && self.has_hooks();
+            if !passes_hooks {
+                self.accept(&mut state, event, deferred);
+                continue;
+            }
+            self.settle(state, false);
+            let event = self.pass_inbound(event);
+            state = self.lock();
+            if let Some(event) = event {
+                self.accept(&mut state, event, deferred);
+            }
+        }
+        state
     }
 
     fn accept(&self, state: &mut State, event: Event, deferred: &mut Vec<Deferred>) {
         match event {
-            Event::Request { key, first, frame } => {
+            Event::Request { key, first: true, frame } => {
+                let method = state.core.method(key).and_then(|method| {
+                    // r[callback.scope] Only this connection's callbacks are looked at.
+                    if method.starts_with(CALLBACK_PREFIX) {
+                        state.callbacks.get(method).cloned()
+                    } else {
+                        self.rpc.method(method)
+                    }
+                });
+                deferred.push(match (method, frame) {
+                    (Some(Method::Value(handler)), ArgFrame::Last(argument)) if !self.has_hooks() => {
+                        Deferred::Answer(Start { key, handler, argument })
+                    }
+                    (method, frame) => {
+                        state.core.deliver_request(key, frame);
+                        let call = state.served.get(&key).cloned();
+                        method.map_or(Deferred::Missing(key), |method| Deferred::Start(key, method.handler(), call))
+                    }
+                });
+            }
+            Event::Request { key, first: false, frame } => {
                 state.core.deliver_request(key, frame);
                 deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake));
-                if first {
-                    let handler = state.core.method(key).and_then(|method| {
-                        // r[callback.scope] Only this connection's callbacks are looked at.
-                        if method.starts_with(CALLBACK_PREFIX) {
-                            state.callbacks.get(method).cloned()
-                        } else {
-                            self.rpc.method(method)
-                        }
-                    });
-                    let call = state.served.get(&key).cloned();
-                    deferred.push(handler.map_or(Deferred::Missing(key), |handler| Deferred::Start(key, handler, call)));
-                }
             }
             Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
             Event::Reply { id, frame } => {
@@ -271,7 +386,7 @@ impl Link {
                 deferred.extend(state.reply_readers.remove(&id).map(Deferred::Wake));
             }
             Event::Ready => {
-                self.format.get_or_init(|| state.core.format());
+                self.codec.get_or_init(|| Arc::clone(state.core.codec()));
                 self.rpc.shared.connections.fetch_add(1, Ordering::Relaxed);
             }
             // The rest shows in the core's state.
@@ -301,14 +416,90 @@ impl Link {
         }
     }
 
+    /// The one result of a call, and whether it is one of many; the call is let go with it.
+    pub(crate) fn poll_result(&self, id: Id, cx: &mut Context<'_>) -> Poll<(Read, bool)> {
+        let mut state = self.lock();
+        match state.core.read_reply(id) {
+            Read::Pending => {
+                state.reply_readers.insert(id, cx.waker().clone());
+                Poll::Pending
+            }
+            read => {
+                let has_streamed = state.core.has_reply_streamed(id);
+                state.core.forget(id);
+                self.settle(state, false);
+                Poll::Ready((read, has_streamed))
+            }
+        }
+    }
+
+    /// A handler has ended: its call gets the reply that it left out, and is let go. r[call.reply.default]
+    pub(crate) fn finish(&self, key: ServeKey, has_returned: bool) {
+        let mut state = self.lock();
+        if self.has_hooks() && state.core.is_unanswered(key) {
+            let reply = left_out(&state.core, key, has_returned);
+            drop(state);
+            _ = self.reply(key, reply);
+            return self.release(key);
+        }
+        if state.core.is_unanswered(key) {
+            let reply = left_out(&state.core, key, has_returned);
+            let ext = state.core.ext(key).cloned();
+            _ = state.core.reply(key, &reply, ext.as_ref());
+        }
+        self.release_in(state, key);
+    }
+
+    /// Calls with one frame; whoever waits for the reply is woken when [`Link::poll_result`] has it.
+    pub(crate) fn call_once(&self, method: &str, argument: &Raw, ext: Option<&Ext>, cx: &Context<'_>) -> Result<Id, SendError> {
+        let mut state = self.lock();
+        let id = state.core.call_once(method, argument, ext)?;
+        state.reply_readers.insert(id, cx.waker().clone());
+        let is_lone = is_only_call(&state.core);
+        self.settle(state, is_lone);
+        Ok(id)
+    }
+
+    /// Sends the replies of handlers that are done, and lets go of their calls.
+    pub(crate) fn answer(&self, answered: &mut Vec<Answered>) {
+        if answered.is_empty() {
+            return;
+        }
+        let replies: Vec<(ServeKey, Option<Reply>)> = answered
+            .drain(..)
+            .map(|(key, result)| match result {
+                Ok(result) => (key, Some(Reply::Result(result))),
+                Err(error) => (key, channel::failure(error, self).map(|error| self.in_format(Reply::Error(error)))),
+            })
+            .collect();
+        let mut state = self.lock();
+        for (key, reply) in replies {
+            match reply {
+                // r[ext.reply] r[ext.none]
+                Some(reply) => {
+                    let ext = state.core.ext(key).cloned();
+                    _ = state.core.reply(key, &reply, ext.as_ref());
+                }
+                None => state.core.abandon(key),
+            }
+            state.core.release(key);
+        }
+        let is_lone = is_last_reply(&state.core);
+        self.settle(state, is_lone);
+    }
+
     /// A handler lets go of its call.
     pub(crate) fn release(&self, key: ServeKey) {
-        let mut state = self.lock();
+        self.release_in(self.lock(), key);
+    }
+
+    fn release_in(&self, mut state: MutexGuard<'_, State>, key: ServeKey) {
         state.args_readers.remove(&key);
         state.core.release(key);
         let ended = self.take_ended(&mut state);
         state.served.remove(&key);
-        self.settle(state);
+        let is_lone = is_last_reply(&state.core);
+        self.settle(state, is_lone);
         self.tell(ended);
     }
 
@@ -317,15 +508,15 @@ impl Link {
         let mut state = self.lock();
         state.reply_readers.remove(&id);
         state.core.forget(id);
-        self.settle(state);
+        self.settle(state, false);
     }
 
     // ---- callbacks ----
 
-    pub(crate) fn add_callback(&self, name: Arc<str>, handler: Arc<dyn Handler>) {
+    pub(crate) fn add_callback(&self, name: Arc<str>, method: Method) {
         let mut state = self.lock();
         if !state.core.is_closing() {
-            state.callbacks.insert(name, handler);
+            state.callbacks.insert(name, method);
         }
     }
 
@@ -359,11 +550,14 @@ impl Link {
 
     fn reply_through(&self, key: ServeKey, reply: Reply, hooks: &[Arc<dyn Hook>]) -> Result<(), SendError> {
         if hooks.is_empty() {
-            return self.with(|core| {
-                // r[ext.reply] r[ext.none]
-                let ext = core.ext(key).cloned();
-                core.reply(key, &self.in_format(reply), ext.as_ref())
-            });
+            let reply = self.in_format(reply);
+            let mut state = self.lock();
+            // r[ext.reply] r[ext.none]
+            let ext = state.core.ext(key).cloned();
+            let sent = state.core.reply(key, &reply, ext.as_ref());
+            let is_lone = is_last_reply(&state.core);
+            self.settle(state, is_lone);
+            return sent;
         }
         let frame = match reply {
             Reply::Result(result) => ReplyFrame::Last(result),
@@ -385,4 +579,19 @@ impl Link {
         error.data = error.data.and_then(|data| data.to_format(self.format()).ok());
         error
     }
+}
+
+/// The reply of a handler that sent none: a stream that it just left has ended, everything else has failed.
+fn left_out(core: &Connection, key: ServeKey, has_returned: bool) -> Reply {
+    if has_returned && core.has_streamed(key) { Reply::End } else { Reply::Error(RemoteError::of(Code::FAILED)) }
+}
+
+/// Whether nothing else is under way that could add to the write of a call.
+fn is_only_call(core: &Connection) -> bool {
+    core.outgoing() < 2 && core.incoming() < 2
+}
+
+/// Whether no other reply is to be expected at once, so that one is not worth keeping for a common write.
+fn is_last_reply(core: &Connection) -> bool {
+    core.incoming() == 0 && core.outgoing() < 2
 }

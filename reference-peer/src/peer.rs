@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use duplex_proto::{Config, Connection, EndReason, Format, Role};
+use duplex_proto::{Config, Connection, EndReason, Format, Raw, Role};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -11,11 +11,12 @@ use crate::callback::Callback;
 use crate::channel::Channel;
 use crate::driver;
 use crate::error::{BoxError, Error};
-use crate::handler::{Handler, unary};
+use crate::handler::{Handler, Method};
 use crate::link::{Link, Status};
 use crate::request::Request;
 use crate::rpc::Rpc;
 use crate::service::PeerService;
+use crate::single;
 use crate::transport::Transport;
 
 /// A connection. Cheap to clone; it lives until either side closes it, not until the last clone is dropped.
@@ -43,8 +44,9 @@ impl Peer {
         let settings = rpc.settings();
         let config =
             Config { role, framing: transport.framing, codecs: settings.codecs.clone(), limits: settings.limits.clone() };
-        let link = Link::new(rpc.clone(), Connection::new(config));
-        driver::start(&link, transport);
+        let Transport { reader, writer, framing } = transport;
+        let link = Link::new(rpc.clone(), Connection::new(config), writer);
+        driver::start(&link, reader, framing);
         link.reached(Status::Open).await;
         let peer = Self { link };
         if peer.link.was_greeted() {
@@ -68,7 +70,11 @@ impl Peer {
         A: Serialize + ?Sized,
         R: DeserializeOwned,
     {
-        self.request(method).call(argument).await
+        if self.link.has_hooks() {
+            return self.request(method).call(argument).await;
+        }
+        let argument = Raw::encode(self.link.format(), argument)?;
+        Ok(single::call(&self.link, method, &argument, None).await?.decode()?)
     }
 
     /// The connection as a `tower` service, to put layers around its calls.
@@ -106,7 +112,7 @@ impl Peer {
     /// Makes a callback of a handler, for this connection only.
     #[must_use]
     pub fn callback(&self, handler: impl Handler) -> Callback {
-        Callback::new(&self.link, Arc::new(handler))
+        Callback::new(&self.link, Method::of(handler))
     }
 
     /// Makes a callback of a function of one value that returns one value.
@@ -119,7 +125,7 @@ impl Peer {
         F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.callback(unary(function))
+        Callback::new(&self.link, Method::of_value(function))
     }
 
     /// Closes the connection: what was sent before is still written, nothing that comes in is handled any more. May be called

@@ -11,6 +11,7 @@ use crate::channel::Channel;
 use crate::error::Error;
 use crate::link::Link;
 use crate::middleware::{DEADLINE, TRANSACTION, UnitName, as_deadline, deadline_of};
+use crate::single;
 
 /// A call to be made.
 #[must_use = "a request does nothing before `call`, `open`, `notify` or `detach`"]
@@ -88,8 +89,12 @@ impl Request {
     /// As [`Request::call`].
     pub async fn call_raw(mut self, argument: &Raw) -> Result<Raw, Error> {
         let timeout = self.timeout.take();
-        let mut channel = self.open();
         let reply = async {
+            if !self.link.has_hooks() {
+                let argument = argument.to_format(self.link.format())?;
+                return single::call(&self.link, &self.method, &argument, self.ext.as_ref()).await;
+            }
+            let mut channel = self.open();
             channel.send_raw(argument, false).await?;
             channel.result().await
         };

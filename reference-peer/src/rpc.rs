@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use duplex_proto::{Codec, Json, Limits, MessagePack, Raw, Role};
+use foldhash::fast::RandomState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_service::Service;
 
 use crate::callback::CALLBACK_PREFIX;
 use crate::error::{BoxError, Error, RegisterError};
-use crate::handler::{Handler, unary};
+use crate::handler::{Handler, Method};
 use crate::hook::Hook;
 use crate::peer::Peer;
 use crate::service::{self, ServedCall};
@@ -27,7 +28,7 @@ pub struct Rpc {
 }
 
 pub(crate) struct Shared {
-    methods: RwLock<HashMap<String, Arc<dyn Handler>>>,
+    methods: RwLock<HashMap<String, Method, RandomState>>,
     pub(crate) connections: AtomicUsize,
 }
 
@@ -82,6 +83,10 @@ impl Rpc {
     /// # Errors
     /// When the name is taken, or starts with `_callback.`. r[callback.reserved]
     pub fn register(&self, name: &str, handler: impl Handler) -> Result<(), RegisterError> {
+        self.register_method(name, Method::of(handler))
+    }
+
+    fn register_method(&self, name: &str, method: Method) -> Result<(), RegisterError> {
         if name.starts_with(CALLBACK_PREFIX) {
             return Err(RegisterError::Reserved(name.to_owned()));
         }
@@ -89,7 +94,7 @@ impl Rpc {
         match methods.entry(name.to_owned()) {
             Entry::Occupied(taken) => Err(RegisterError::Taken(taken.key().clone())),
             Entry::Vacant(free) => {
-                free.insert(Arc::new(handler));
+                free.insert(method);
                 Ok(())
             }
         }
@@ -107,7 +112,7 @@ impl Rpc {
         F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
         Fut: Future<Output = Result<R, E>> + Send + 'static,
     {
-        self.register(name, unary(function))
+        self.register_method(name, Method::of_value(function))
     }
 
     /// Registers a `tower` service that takes one value and gives one. Each call gets a clone of it, once that is ready; what its
@@ -175,7 +180,7 @@ impl Rpc {
         self.shared.connections.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn method(&self, name: &str) -> Option<Arc<dyn Handler>> {
+    pub(crate) fn method(&self, name: &str) -> Option<Method> {
         self.shared.methods.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 

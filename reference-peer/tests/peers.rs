@@ -42,6 +42,63 @@ fn server() -> Rpc {
 }
 
 #[tokio::test]
+async fn a_transport_that_takes_a_few_bytes_at_a_time_is_waited_for_by_one_alone() {
+    let (here, there) = Transport::pair(Framing::Length, 16);
+    let (client, server) = (Rpc::new(), Rpc::new());
+    let (release, mut released) = mpsc::unbounded_channel::<()>();
+    server.register_fn("long", |_: ()| async move { Ok::<_, BoxError>("x".repeat(1000)) }).expect("a free name");
+    client
+        .register_fn("released", move |_: ()| {
+            let sent = release.send(());
+            async move { Ok::<_, BoxError>(sent.is_ok()) }
+        })
+        .expect("a free name");
+    let (client, server) = tokio::try_join!(client.handshake(here), server.accept(there)).expect("a greeting");
+    let long = tokio::spawn(async move { client.call::<_, String>("long", &()).await.map(|text| (text, client)) });
+    // The reply is under way, a few bytes at a time, while this peer has calls of its own to send.
+    let mut calls = Vec::new();
+    for _ in 0..20 {
+        let server = server.clone();
+        calls.push(tokio::spawn(async move { server.call::<_, bool>("released", &()).await }));
+        tokio::task::yield_now().await;
+    }
+    for call in calls {
+        assert!(call.await.expect("no panic").expect("a reply"));
+        assert_eq!(released.recv().await, Some(()));
+    }
+    assert_eq!(long.await.expect("no panic").expect("a reply").0.len(), 1000);
+}
+
+#[tokio::test]
+async fn calls_that_come_at_once_are_answered_each_in_its_way() {
+    let (client, server) = join(&Rpc::new(), &server()).await;
+    let (sums, others) = tokio::join!(
+        futures_util::future::join_all((0..100_i64).map(|n| {
+            let client = client.clone();
+            async move { client.call::<_, i64>("add", &(n, 1)).await }
+        })),
+        async {
+            tokio::join!(
+                client.call::<_, ()>("panics", &true),
+                client.call::<_, ()>("apply", &()),
+                client.call::<_, i64>("add", "no pair"),
+                client.call::<_, ()>("missing", &()),
+            )
+        }
+    );
+    assert!(sums.into_iter().zip(1..).all(|(sum, wanted)| sum.is_ok_and(|sum| sum == wanted)));
+    let code = |result: Result<(), Error>| match result {
+        Err(Error::Remote(error)) => error.code,
+        other => panic!("not an error of the other peer: {other:?}"),
+    };
+    assert_eq!(code(others.0), Code::FAILED);
+    assert_eq!(code(others.1), Code(7));
+    assert_eq!(code(others.2.map(drop)), Code::INVALID_PAYLOAD);
+    assert_eq!(code(others.3), Code::METHOD_NOT_FOUND);
+    assert_eq!(server.counts().handlers + server.counts().incoming + client.counts().outgoing, 0);
+}
+
+#[tokio::test]
 async fn calls_streams_and_callbacks_work_in_both_codecs() {
     for codecs in [vec![Arc::new(Json) as Arc<dyn duplex_peer::Codec>], vec![Arc::new(MessagePack)]] {
         let (client, _server) = join(&Rpc::new().with_codecs(codecs), &server()).await;

@@ -6,7 +6,7 @@ use std::task::Waker;
 use duplex_proto::connection::{ArgFrame, CallEnd, EarlyEnd, Ended, Failure, Reply, ReplyFrame, SendError, ServeKey};
 use duplex_proto::{Code, Event, Ext, Id, Raw, RemoteError};
 
-use super::{Link, State};
+use super::{Link, State, is_only_call};
 use crate::call::{Call, Direction};
 use crate::error::Error;
 use crate::hook::{Hook, HookFrame, Part, Verdict};
@@ -197,7 +197,8 @@ impl Link {
         {
             state.called.insert(id, (Arc::clone(call), own_ext.cloned()));
         }
-        self.settle(state);
+        let is_lone = !more && is_only_call(&state.core);
+        self.settle(state, is_lone);
         opened
     }
 

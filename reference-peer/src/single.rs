@@ -1,0 +1,145 @@
+//! Calls of one value for one value, where no hook has to see them: most calls, and they need no channel.
+//!
+//! The caller's side waits on the connection's table itself. On the provider's side the handlers of all calls that were read
+//! at once start in one task; only one that has to wait gets a task of its own. Everything else goes through `channel`.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use duplex_proto::connection::{Read, ServeKey};
+use duplex_proto::{Ext, Id, Raw};
+
+use crate::error::{BoxError, Error};
+use crate::handler::{Answer, ValueHandler};
+use crate::link::{Link, PATIENCE};
+
+/// Starts of one task for each processor that may be free, unless so few calls make that dear.
+const STARTS_A_TASK: usize = 16;
+/// Replies that are put out together at most.
+const TOGETHER: usize = 32;
+
+/// Calls, and waits for the reply. Dropped before that, it gives the call up.
+pub(crate) async fn call(link: &Arc<Link>, method: &str, argument: &Raw, ext: Option<&Ext>) -> Result<Raw, Error> {
+    link.room().await;
+    let mut pending = Pending { link, id: None };
+    let (read, has_streamed) = poll_fn(|cx| match pending.id {
+        Some(id) => link.poll_result(id, cx).map(Ok),
+        None => match link.call_once(method, argument, ext, cx) {
+            Ok(id) => {
+                pending.id = Some(id);
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        },
+    })
+    .await?;
+    // The link has let go of it.
+    pending.id = None;
+    match read {
+        Read::Failed(failure) => Err(failure.into()),
+        _ if has_streamed => Err(Error::Stream),
+        Read::Item(item) => Ok(item),
+        // r[stream.end.single]
+        Read::End | Read::Pending => Ok(Raw::null(link.format())),
+    }
+}
+
+struct Pending<'a> {
+    link: &'a Link,
+    id: Option<Id>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.link.forget(id);
+        }
+    }
+}
+
+/// A call to be answered: its argument has come.
+pub(crate) struct Start {
+    pub(crate) key: ServeKey,
+    pub(crate) handler: Arc<dyn ValueHandler>,
+    pub(crate) argument: Raw,
+}
+
+/// What a handler made of a call.
+pub(crate) type Answered = (ServeKey, Result<Raw, BoxError>);
+
+/// Starts handlers. r[call.progress] None of them runs here.
+pub(crate) fn serve(link: &Arc<Link>, mut starts: Vec<Start>) {
+    if starts.len() < 2 {
+        if let Some(Start { key, handler, argument }) = starts.pop() {
+            tokio::spawn(finish(Arc::clone(link), Unanswered::new(link, key), handler.answer(argument)));
+        }
+        return;
+    }
+    let threads = tokio::runtime::Handle::current().metrics().num_workers();
+    let tasks = starts.len().div_ceil(STARTS_A_TASK).min(threads);
+    let starts = Arc::new(Mutex::new(starts.into_iter()));
+    for _ in 0..tasks {
+        tokio::spawn(run(Arc::clone(link), Arc::clone(&starts)));
+    }
+}
+
+/// Polls each handler once, and leaves those that have to wait to tasks of their own.
+async fn run(link: Arc<Link>, starts: Arc<Mutex<std::vec::IntoIter<Start>>>) {
+    let mut answered: Vec<Answered> = Vec::with_capacity(TOGETHER);
+    let mut since = Instant::now();
+    loop {
+        let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let Some(Start { key, handler, argument }) = next else { break };
+        let unanswered = Unanswered::new(&link, key);
+        let mut answer = handler.answer(argument);
+        let polled = poll_fn(|cx| Poll::Ready(catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))))).await;
+        match polled {
+            Ok(Poll::Ready(result)) => answered.push(unanswered.with(result)),
+            Ok(Poll::Pending) => drop(tokio::spawn(finish(Arc::clone(&link), unanswered, answer))),
+            // r[error.handler-failed] As if the task of this call alone had ended.
+            Err(_) => drop(unanswered),
+        }
+        if answered.len() == TOGETHER || (answered.len().is_multiple_of(4) && since.elapsed() >= PATIENCE) {
+            link.answer(&mut answered);
+            since = Instant::now();
+        }
+        if !tokio::task::coop::has_budget_remaining() {
+            link.answer(&mut answered);
+            tokio::task::yield_now().await;
+        }
+    }
+    link.answer(&mut answered);
+}
+
+async fn finish(link: Arc<Link>, unanswered: Unanswered, answer: Answer) {
+    let result = answer.await;
+    link.answer(&mut vec![unanswered.with(result)]);
+}
+
+/// A call that gets its error if this is dropped.
+struct Unanswered {
+    link: Option<Arc<Link>>,
+    key: ServeKey,
+}
+
+impl Unanswered {
+    fn new(link: &Arc<Link>, key: ServeKey) -> Self {
+        Self { link: Some(Arc::clone(link)), key }
+    }
+
+    fn with(mut self, result: Result<Raw, BoxError>) -> Answered {
+        self.link = None;
+        (self.key, result)
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            link.finish(self.key, false);
+        }
+    }
+}
