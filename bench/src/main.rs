@@ -24,9 +24,11 @@ mod tonic_peer;
 const HELP: &str = "\
 Calls per second and bytes of the reference peer, beside other RPC stacks and the floor under all of them.
 
-Usage: duplex-bench [--rounds <N>] [--write <FILE>]
+Usage: duplex-bench [--rounds <N>] [--only <TEXT>] [--stack <NAME>] [--write <FILE>]
 
   --rounds <N>     rounds of every workload, of which the median counts [default: 7]
+  --only <TEXT>    only the workloads with this in their name, and nothing of what connections cost
+  --stack <NAME>   only this stack, for a profiler
   --write <FILE>   also writes the figures as JSON
 ";
 
@@ -93,35 +95,31 @@ const WORKLOADS: [(&str, &str, Workload); 7] = [
 ];
 
 impl Workload {
-    async fn run(self, stacks: &Stacks) -> [Option<f64>; STACKS.len()] {
+    /// The rate of one stack, if it can do this.
+    async fn run(self, stacks: &Stacks, stack: usize) -> Option<f64> {
         let Stacks { duplex, tarpc, jsonrpsee, tonic } = stacks;
-        match self {
-            Self::Small { in_flight: c, calls: n } => [
-                Some(floor::sum(n, c).await),
-                Some(reference::sum(duplex, n, c).await),
-                Some(tarpc_peer::sum(tarpc, n, c).await),
-                Some(jsonrpsee_peer::sum(jsonrpsee, n, c).await),
-                Some(tonic_peer::sum(tonic, n, c).await),
-            ],
-            Self::Echo { bytes, in_flight: c, calls: n } => {
-                let text = "x".repeat(bytes);
-                [
-                    Some(floor::echo(&text, n, c).await),
-                    Some(reference::echo(duplex, &text, n, c).await),
-                    Some(tarpc_peer::echo(tarpc, &text, n, c).await),
-                    Some(jsonrpsee_peer::echo(jsonrpsee, &text, n, c).await),
-                    Some(tonic_peer::echo(tonic, &text, n, c).await),
-                ]
+        let text = |bytes| "x".repeat(bytes);
+        let rate = match (self, STACKS[stack]) {
+            (Self::Small { in_flight: c, calls: n }, "floor") => floor::sum(n, c).await,
+            (Self::Small { in_flight: c, calls: n }, "duplex") => reference::sum(duplex, n, c).await,
+            (Self::Small { in_flight: c, calls: n }, "tarpc") => tarpc_peer::sum(tarpc, n, c).await,
+            (Self::Small { in_flight: c, calls: n }, "jsonrpsee") => jsonrpsee_peer::sum(jsonrpsee, n, c).await,
+            (Self::Small { in_flight: c, calls: n }, "tonic") => tonic_peer::sum(tonic, n, c).await,
+            (Self::Echo { bytes, in_flight: c, calls: n }, "floor") => floor::echo(&text(bytes), n, c).await,
+            (Self::Echo { bytes, in_flight: c, calls: n }, "duplex") => reference::echo(duplex, &text(bytes), n, c).await,
+            (Self::Echo { bytes, in_flight: c, calls: n }, "tarpc") => tarpc_peer::echo(tarpc, &text(bytes), n, c).await,
+            (Self::Echo { bytes, in_flight: c, calls: n }, "jsonrpsee") => {
+                jsonrpsee_peer::echo(jsonrpsee, &text(bytes), n, c).await
             }
-            Self::Range { items: n } => [
-                Some(floor::range(n).await),
-                Some(reference::range(duplex, n).await),
-                None,
-                Some(jsonrpsee_peer::range(jsonrpsee, n).await),
-                Some(tonic_peer::range(tonic, n).await),
-            ],
-            Self::Back { in_flight: c, calls: n } => [None, Some(reference::back(duplex, n, c).await), None, None, None],
-        }
+            (Self::Echo { bytes, in_flight: c, calls: n }, "tonic") => tonic_peer::echo(tonic, &text(bytes), n, c).await,
+            (Self::Range { items: n }, "floor") => floor::range(n).await,
+            (Self::Range { items: n }, "duplex") => reference::range(duplex, n).await,
+            (Self::Range { items: n }, "jsonrpsee") => jsonrpsee_peer::range(jsonrpsee, n).await,
+            (Self::Range { items: n }, "tonic") => tonic_peer::range(tonic, n).await,
+            (Self::Back { in_flight: c, calls: n }, "duplex") => reference::back(duplex, n, c).await,
+            _ => return None,
+        };
+        Some(rate)
     }
 }
 
@@ -136,7 +134,7 @@ struct Figures {
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
-    let (mut rounds, mut write) = (7, None);
+    let (mut rounds, mut write, mut only, mut one) = (7, None, None, None);
     while let Some(arg) = args.next() {
         match (arg.as_str(), args.next()) {
             (cost::SERVE, _) => {
@@ -151,6 +149,8 @@ fn main() -> ExitCode {
                 rounds = text.parse().expect("it was read a moment ago");
             }
             ("--write", Some(file)) => write = Some(PathBuf::from(file)),
+            ("--only", Some(text)) if WORKLOADS.iter().any(|(name, ..)| name.contains(&text)) => only = Some(text),
+            ("--stack", Some(name)) if STACKS.contains(&name.as_str()) => one = Some(name),
             _ => {
                 eprintln!("error: `{arg}` is no argument here, or lacks its value\n\n{HELP}");
                 return ExitCode::from(2);
@@ -158,7 +158,10 @@ fn main() -> ExitCode {
         }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let rows = runtime.block_on(speed(rounds));
+    let rows = runtime.block_on(speed(rounds, only.as_deref(), one.as_deref()));
+    if only.is_some() || one.is_some() {
+        return ExitCode::SUCCESS;
+    }
     let cost = runtime.block_on(cost::measure());
     let figures = Figures { rounds, stacks: STACKS, rows, cost };
     if let Some(file) = write {
@@ -171,7 +174,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-async fn speed(rounds: usize) -> Vec<Row> {
+async fn speed(rounds: usize, only: Option<&str>, one: Option<&str>) -> Vec<Row> {
     let stacks = Stacks {
         duplex: reference::client().await,
         tarpc: tarpc_peer::client().await,
@@ -182,11 +185,16 @@ async fn speed(rounds: usize) -> Vec<Row> {
     println!("|--------------------------------------|{}", "-----------:|".repeat(STACKS.len()));
     let mut rows = Vec::new();
     for (workload, unit, work) in WORKLOADS {
+        if only.is_some_and(|only| !workload.contains(only)) {
+            continue;
+        }
         let mut seen: [Vec<f64>; STACKS.len()] = Default::default();
         for round in 1..=rounds {
             eprint!("\r{workload}: round {round} of {rounds} ");
-            for (rates, rate) in seen.iter_mut().zip(work.run(&stacks).await) {
-                rates.extend(rate);
+            for (stack, rates) in seen.iter_mut().enumerate() {
+                if one.is_none_or(|one| one == STACKS[stack]) {
+                    rates.extend(work.run(&stacks, stack).await);
+                }
             }
         }
         eprint!("\r{:60}\r", "");
