@@ -403,6 +403,12 @@ impl Connection {
         self.provider.held()
     }
 
+    /// Ids of answered calls whose frames are discarded up to the last.
+    #[must_use]
+    pub fn draining(&self) -> usize {
+        self.provider.draining()
+    }
+
     // ---- input ----
 
     /// One frame has come.
@@ -472,6 +478,7 @@ impl Connection {
                 self.provider.end_reply(key, CallEnd::Closed);
             }
         }
+        self.provider.end_all_drains();
         self.events.push_back(Event::InputEnded);
         self.finish_half_closed();
     }
@@ -585,6 +592,7 @@ impl Connection {
             self.provider.end_args(key);
             self.provider.end_reply(key, CallEnd::Closed);
         }
+        self.provider.end_all_drains();
         self.events.push_back(Event::Closing(reason));
     }
 

@@ -91,11 +91,11 @@ impl Connection {
 
     /// Answers a call that never starts. r[stream.args.invalid-first]
     fn reject(&mut self, id: Id, code: Code, is_open: bool) {
-        self.put_error(id, code, None);
         if is_open {
             self.provider.drain(id);
-            self.check_draining();
         }
+        self.put_error(id, code, None);
+        self.check_draining();
     }
 
     fn drained_frame(&mut self, id: Id, message: &Message) {

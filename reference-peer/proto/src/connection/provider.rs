@@ -132,6 +132,14 @@ impl Provider {
         }
     }
 
+    /// Nothing comes in any more: no discarded stream will end. r[close.forget]
+    pub(crate) fn end_all_drains(&mut self) {
+        if self.draining > 0 {
+            self.ids.retain(|_, state| *state != IdState::Draining);
+            self.draining = 0;
+        }
+    }
+
     /// The handler lets go. What it left unanswered must have been answered before.
     pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Serving> {
         self.end_reply(key, CallEnd::Closed);

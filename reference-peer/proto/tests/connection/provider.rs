@@ -236,3 +236,25 @@ fn depth_is_counted_from_the_message() {
     end.lines(&[&nested(513)]);
     assert!(end.core.is_closing());
 }
+
+#[test]
+fn nothing_drains_once_nothing_comes_in() {
+    for close in [false, true] {
+        let mut end = End::greeted();
+        end.lines(&[r#"{"type":"req","id":1,"method":5,"more":true}"#, r#"{"type":"req","id":2,"method":"m"}"#]);
+        assert_eq!(end.core.draining(), 1);
+        if close {
+            end.core.close()
+        } else {
+            end.core.handle_end()
+        }
+        assert_eq!(end.core.draining(), 0);
+    }
+    let mut limits = Limits::default();
+    (limits.outbound_bytes, limits.frame) = (100, 150);
+    let mut end = End::greeted_with(limits);
+    for id in 1..4 {
+        end.lines(&[&format!(r#"{{"type":"req","id":{id},"method":5,"more":true}}"#)]);
+    }
+    assert_eq!((end.core.is_closing(), end.core.draining()), (true, 0), "the frame that passes the limit is no exception");
+}
