@@ -234,8 +234,9 @@ impl Connection {
     /// r[error.unsendable]
     fn end_unsendable(&mut self, key: ServeKey, id: Id, ext: Option<&Ext>) {
         let ext = ext.filter(|ext| ext.raw().bytes().len() <= self.limits.ext);
-        self.put_error(id, Code::FAILED, ext);
+        // Before the frame, which can close the connection.
         self.provider.end_reply(key, CallEnd::Error(Code::FAILED));
+        self.put_error(id, Code::FAILED, ext);
         self.check_draining();
         self.finish_half_closed();
     }

@@ -1,7 +1,7 @@
 //! The provider's table of states, and what invalid members do.
 
-use duplex_proto::connection::{Failure, Read, Reply, SendError};
-use duplex_proto::{Limits, RemoteError};
+use duplex_proto::connection::{CallEnd, Ended, Failure, Read, Reply, SendError};
+use duplex_proto::{Code, Limits, RemoteError};
 
 use crate::pair::{End, json};
 
@@ -257,4 +257,17 @@ fn nothing_drains_once_nothing_comes_in() {
         end.lines(&[&format!(r#"{{"type":"req","id":{id},"method":5,"more":true}}"#)]);
     }
     assert_eq!((end.core.is_closing(), end.core.draining()), (true, 0), "the frame that passes the limit is no exception");
+}
+
+#[test]
+fn a_call_ends_as_its_reply_says_though_the_reply_closes_the_connection() {
+    let mut limits = Limits::default();
+    (limits.outbound_bytes, limits.frame) = (0, 150);
+    let mut end = End::greeted_with(limits);
+    end.lines(&[r#"{"type":"req","id":1,"method":"m"}"#]);
+    let (key, text) = (end.started[0], |length: usize| json(&format!("\"{}\"", "x".repeat(length))));
+    end.core.send_item(key, &text(90), None).expect("it fits, and waits to be written");
+    assert_eq!(end.core.reply(key, &Reply::Result(text(150)), None), Err(SendError::TooLarge));
+    assert!(end.core.is_closing());
+    assert_eq!(end.core.poll_ended(), [Ended::Served(key, CallEnd::Error(Code::FAILED))]);
 }
