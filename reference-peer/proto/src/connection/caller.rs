@@ -41,11 +41,15 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// Opens a call under the next id. `None` when the connection has used up its ids.
-    pub(crate) fn open(&mut self, method: Arc<str>, args_open: bool) -> Option<Id> {
+    /// The id of the next call. `None` when the connection has used up its ids.
+    pub(crate) fn next_id(&self) -> Option<Id> {
         // r[call.id.count] r[call.id.unique] One up from 1, never again.
-        let id = Id::new(self.last + 1)?;
-        self.last += 1;
+        Id::new(self.last + 1)
+    }
+
+    /// Opens a call under the next id: its first frame is on the way.
+    pub(crate) fn open(&mut self, id: Id, method: Arc<str>, args_open: bool) {
+        self.last = id.number();
         self.pending += 1;
         self.calls.insert(
             id,
@@ -59,7 +63,6 @@ impl Caller {
                 reply_ext: None,
             },
         );
-        Some(id)
     }
 
     pub(crate) fn get(&self, id: Id) -> Option<&Calling> {

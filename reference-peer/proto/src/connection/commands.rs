@@ -258,18 +258,16 @@ impl Connection {
     /// When the connection is closed or the frame would be too large; nothing is sent then and no id is used.
     pub fn call(&mut self, method: &Arc<str>, payload: Option<&Raw>, more: bool, ext: Option<&Ext>) -> Result<Id, SendError> {
         self.check_calling()?;
-        let id = self.caller.open(Arc::clone(method), more).ok_or(SendError::Closed)?;
-        let (body, more) = match payload {
+        let more = more && payload.is_some();
+        let id = self.caller.next_id().ok_or(SendError::Closed)?;
+        let (body, member) = match payload {
             Some(payload) => (Body::Request(method, payload), more.then_some(true)),
             // r[stream.args.empty]
             None => (Body::RequestEnd(method), Some(false)),
         };
         // r[call.send]
-        let sent = self.put_message(&Outgoing { id: Some(id), body, more, ext });
-        if let Err(error) = sent {
-            self.caller.remove(id);
-            return Err(error);
-        }
+        self.put_message(&Outgoing { id: Some(id), body, more: member, ext })?;
+        self.caller.open(id, Arc::clone(method), more);
         Ok(id)
     }
 

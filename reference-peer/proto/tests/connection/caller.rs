@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use duplex_proto::connection::{Failure, Read, SendError};
-use duplex_proto::{Id, RemoteError};
+use duplex_proto::{Id, Limits, RemoteError};
 
 use crate::pair::{End, json};
 
@@ -113,4 +113,25 @@ fn more_than_the_limit_unread_is_a_local_overflow() {
     }
     assert_eq!(end.core.read_reply(id), Read::Failed(Failure::Overflow));
     assert_eq!((end.written().as_str(), end.core.outgoing()), ("", 0));
+}
+
+#[test]
+fn a_call_that_was_not_sent_is_none() {
+    let mut limits = Limits::default();
+    limits.frame = 200;
+    let mut end = End::greeted_with(limits);
+    let large = json(&format!("\"{}\"", "x".repeat(200)));
+    assert_eq!(end.core.call(&Arc::from("m"), Some(&large), true, None), Err(SendError::TooLarge));
+    assert_eq!((end.core.poll_ended(), end.core.outgoing(), end.written().as_str()), (vec![], 0, ""));
+    assert_eq!(call(&mut end, false).number(), 1, "no id was used");
+}
+
+#[test]
+fn a_call_without_an_argument_has_no_more_of_them() {
+    let mut end = End::greeted();
+    let id = end.core.call(&Arc::from("m"), None, true, None).expect("the connection is open");
+    assert_eq!(end.written(), "{\"type\":\"req\",\"id\":1,\"method\":\"m\",\"payload\":null,\"more\":false,\"end\":true}\n");
+    assert_eq!(end.core.send_arg(id, Some(&json("1")), false, None), Err(SendError::Ended));
+    end.core.forget(id);
+    assert_eq!(end.written(), "");
 }
