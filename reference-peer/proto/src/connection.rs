@@ -632,6 +632,13 @@ impl Connection {
         Ok(())
     }
 
+    /// Whether a message is no larger than frames may be.
+    fn fits(&self, message: &Outgoing<'_>) -> bool {
+        let mut bytes = BytesMut::new();
+        self.codec.encode(message, &mut bytes);
+        bytes.len() <= self.limits.frame
+    }
+
     fn note_message(&mut self, start: usize) {
         if self.framing == Framing::Message {
             self.messages.push_back(self.out.len() - start);
@@ -640,8 +647,10 @@ impl Connection {
 
     /// Writes a frame that nobody can wait for; closes the connection when even the outbound limit is passed.
     fn put_urgent(&mut self, message: &Outgoing<'_>) {
-        // Such a frame holds nothing of the peer's choice that could be long, and is dropped if it is nonetheless.
-        _ = self.put_message(message);
+        // Such a frame holds nothing of anybody's choice that could be long, but for the ext, which matters less than the frame.
+        if self.put_message(message).is_err() {
+            _ = self.put_message(&Outgoing { ext: None, ..*message });
+        }
         if self.outbound_bytes() > self.limits.outbound_bytes.saturating_add(self.limits.frame) {
             self.begin_closing(EndReason::Limit("outbound_bytes"));
         }

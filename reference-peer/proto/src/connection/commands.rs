@@ -265,6 +265,10 @@ impl Connection {
             // r[stream.args.empty]
             None => (Body::RequestEnd(method), Some(false)),
         };
+        // r[stream.abort.send] Arguments that could not be given up would leave the provider waiting.
+        if more && !self.fits(&abort(id, method, &RemoteError::of(Code::ABORTED))) {
+            return Err(SendError::TooLarge);
+        }
         // r[call.send]
         self.put_message(&Outgoing { id: Some(id), body, more: member, ext })?;
         self.caller.open(id, Arc::clone(method), more);
@@ -324,14 +328,9 @@ impl Connection {
             return Err(SendError::Ended);
         }
         let method = Arc::clone(&call.method);
-        let body = Body::RequestAbort(&method, error);
-        match self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext }) {
+        match self.put_message(&Outgoing { ext, ..abort(id, &method, error) }) {
             // The end of the arguments matters more than what is said about it.
-            Err(SendError::TooLarge) => {
-                let error = RemoteError::of(Code::ABORTED);
-                let body = Body::RequestAbort(&method, &error);
-                self.put_message(&Outgoing { id: Some(id), body, more: Some(false), ext: None })
-            }
+            Err(SendError::TooLarge) => self.put_message(&abort(id, &method, &RemoteError::of(Code::ABORTED))),
             sent => sent,
         }
     }
@@ -464,4 +463,9 @@ impl Connection {
         self.put_frame(|_| {});
         Ok(())
     }
+}
+
+/// The frame that gives up the arguments of a call.
+pub(super) fn abort<'a>(id: Id, method: &'a str, error: &'a RemoteError) -> Outgoing<'a> {
+    Outgoing { id: Some(id), body: Body::RequestAbort(method, error), more: Some(false), ext: None }
 }

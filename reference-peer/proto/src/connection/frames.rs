@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use duplex_spec::{Code, Id};
 
+use super::commands::abort;
 use super::provider::{IdState, ServeKey};
 use super::{ArgFrame, CallEnd, Connection, EarlyEnd, EndReason, Event, Failure, ReplyFrame};
 use crate::codec::{Body, ErrorMember, IdMember, Kind, Message, More, Outgoing};
@@ -224,8 +225,11 @@ impl Connection {
     pub(super) fn put_early_end(&mut self, end: &EarlyEnd, ext: Option<&Ext>) {
         let error = RemoteError::of(Code::ABORTED);
         // r[stream.early.caller] r[stream.abort.send]
-        let body = if end.is_abort { Body::RequestAbort(&end.method, &error) } else { Body::RequestEnd(&end.method) };
-        self.put_urgent(&Outgoing { id: Some(end.id), body, more: Some(false), ext });
+        let mut frame = Outgoing { ext, ..abort(end.id, &end.method, &error) };
+        if !end.is_abort {
+            frame.body = Body::RequestEnd(&end.method);
+        }
+        self.put_urgent(&frame);
     }
 }
 

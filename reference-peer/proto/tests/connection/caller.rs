@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use duplex_proto::connection::{Failure, Read, SendError};
-use duplex_proto::{Id, Limits, RemoteError};
+use duplex_proto::{Ext, Format, Id, Limits, RemoteError};
 
 use crate::pair::{End, json};
 
@@ -134,4 +134,25 @@ fn a_call_without_an_argument_has_no_more_of_them() {
     assert_eq!(end.core.send_arg(id, Some(&json("1")), false, None), Err(SendError::Ended));
     end.core.forget(id);
     assert_eq!(end.written(), "");
+}
+
+#[test]
+fn arguments_that_were_opened_can_always_be_given_up() {
+    let mut limits = Limits::default();
+    (limits.frame, limits.ext) = (400, 300);
+    let mut end = End::greeted_with(limits);
+    let open = |end: &mut End, length: usize| end.core.call(&"m".repeat(length).into(), Some(&json("1")), true, None);
+    assert_eq!(open(&mut end, 330), Err(SendError::TooLarge), "the first frame fits, and no abort frame ever would");
+    assert!(end.core.call(&"m".repeat(330).into(), Some(&json("1")), false, None).is_ok());
+
+    let id = open(&mut end, 200).expect("both frames fit");
+    end.written();
+    end.core.leave_early_ends();
+    end.core.forget(id);
+    let mut ext = Ext::new(Format::Json);
+    ext.set("by a hook", &"x".repeat(200)).expect("a string has an encoding");
+    for early in end.core.poll_early_ends() {
+        end.core.send_early_end(&early, Some(&ext));
+    }
+    assert!(end.written().contains("\"error\":{\"code\":-32004"), "the frame matters more than its ext");
 }
