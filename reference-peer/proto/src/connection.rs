@@ -409,6 +409,12 @@ impl Connection {
         self.provider.draining()
     }
 
+    /// Bytes of items that came in and were not read.
+    #[must_use]
+    pub fn buffered_bytes(&self) -> usize {
+        self.buffered_bytes
+    }
+
     // ---- input ----
 
     /// One frame has come.

@@ -4,5 +4,6 @@ mod both;
 mod caller;
 mod greeting;
 mod pair;
+mod programs;
 mod provider;
 mod splitting;
