@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use duplex_spec::code::{Code, CodeInfo};
 use duplex_spec::limit::{LIMITS, Limit};
+use duplex_spec::machine;
 use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
@@ -44,9 +45,9 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
         "sessions" => sessions(path, sources),
-        "states-connection" => states::CONNECTION.markdown(),
-        "states-provider" => states::PROVIDER.markdown(),
-        "states-caller" => states::CALLER.markdown(),
+        "states-connection" => states::markdown(&machine::CONNECTION),
+        "states-provider" => states::markdown(&machine::PROVIDER),
+        "states-caller" => states::markdown(&machine::CALLER),
         "messages" => sources.corpus.messages().iter().map(|vector| one_message(path, vector, sources)).collect(),
         _ => {
             let wanted = name.strip_prefix("sessions ")?;

@@ -1,10 +1,11 @@
-//! The Duplex protocol as data: rules, message types with their JSON Schemas, error codes, limits.
+//! The Duplex protocol as data: rules, message types with their JSON Schemas, error codes, limits, tables of states.
 //!
-//! No encoder, no decoder, no state machine: both the reference peer and the tester read this crate, and what they
+//! No encoder, no decoder, no state machine that runs: both the reference peer and the tester read this crate, and what they
 //! shared beyond data could hide a mistake of both.
 
 pub mod code;
 pub mod limit;
+pub mod machine;
 pub mod message;
 pub mod rule;
 pub mod schema;

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::ops::Range;
 
-use super::Machine;
+use duplex_spec::machine::Machine;
 
 const WIDTH: usize = 500;
 const LEFT: usize = 175;

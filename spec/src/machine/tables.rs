@@ -10,7 +10,7 @@ const fn event(name: &'static str, short: &'static str) -> Event {
 }
 
 /// A connection, seen from one of its sides.
-pub(crate) const CONNECTION: Machine = Machine {
+pub const CONNECTION: Machine = Machine {
     name: "connection",
     title: "The states of a connection: greeting, open, input ended, closing, closed",
     states: &["greeting", "open", "input ended", "closing", "closed"],
@@ -67,7 +67,7 @@ pub(crate) const CONNECTION: Machine = Machine {
 };
 
 /// One id, seen from the provider.
-pub(crate) const PROVIDER: Machine = Machine {
+pub const PROVIDER: Machine = Machine {
     name: "provider",
     title: "The states of an id on the provider's side: none, both open, arguments complete, draining",
     states: &["none", "both open", "arguments complete", "draining"],
@@ -92,7 +92,7 @@ pub(crate) const PROVIDER: Machine = Machine {
 };
 
 /// One id, seen from the caller.
-pub(crate) const CALLER: Machine = Machine {
+pub const CALLER: Machine = Machine {
     name: "caller",
     title: "The states of an id on the caller's side: unsent, both open, waiting, forgotten",
     states: &["unsent", "both open", "waiting", "forgotten"],
