@@ -114,7 +114,8 @@ impl Caller {
         self.pending
     }
 
+    /// Every call, in the order in which they were made.
     pub(crate) fn ids(&self) -> Vec<Id> {
-        self.calls.keys().copied().collect()
+        self.calls.in_order()
     }
 }

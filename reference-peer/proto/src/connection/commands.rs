@@ -281,12 +281,9 @@ impl Connection {
     /// As [`Connection::call`].
     pub fn call_once(&mut self, method: &str, payload: &Raw, ext: Option<&Ext>) -> Result<Id, SendError> {
         self.check_calling()?;
-        let id = self.caller.open(Arc::default(), false).ok_or(SendError::Closed)?;
-        let sent = self.put_message(&Outgoing { id: Some(id), body: Body::Request(method, payload), more: None, ext });
-        if let Err(error) = sent {
-            self.caller.remove(id);
-            return Err(error);
-        }
+        let id = self.caller.next_id().ok_or(SendError::Closed)?;
+        self.put_message(&Outgoing { id: Some(id), body: Body::Request(method, payload), more: None, ext })?;
+        self.caller.open(id, Arc::default(), false);
         Ok(id)
     }
 

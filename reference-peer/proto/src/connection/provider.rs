@@ -156,7 +156,8 @@ impl Provider {
         self.ended.pop_front()
     }
 
+    /// Everything that a handler holds, in the order in which it came.
     pub(crate) fn keys(&self) -> Vec<ServeKey> {
-        self.serving.keys().copied().collect()
+        self.serving.in_order()
     }
 }

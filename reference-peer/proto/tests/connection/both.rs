@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use duplex_proto::connection::{Read, Reply};
-use duplex_proto::{Codec, Framing, Json, MessagePack, Raw, RemoteError};
+use duplex_proto::connection::{CallEnd, Ended, Read, Reply};
+use duplex_proto::{Codec, Framing, Id, Json, MessagePack, Raw, RemoteError};
 use proptest::prelude::*;
 
 use crate::pair::Pair;
@@ -74,4 +74,21 @@ fn both_sides_may_have_a_call_1() {
         );
         assert_eq!(pair.acceptor.core.read_reply(back), Read::Pending);
     }
+}
+
+#[test]
+fn what_the_end_of_a_connection_does_is_in_the_order_of_the_calls() {
+    let mut pair = Pair::new(Framing::Length, || Arc::new(Json));
+    for _ in 0..32 {
+        for end in [&mut pair.initiator, &mut pair.acceptor] {
+            end.core.call(&Arc::from("m"), None, false, None).expect("open");
+        }
+    }
+    pair.run(usize::MAX);
+    let started = std::mem::take(&mut pair.acceptor.started);
+    pair.acceptor.core.close();
+    let ended = pair.acceptor.ended();
+    let served: Vec<Ended> = started.into_iter().map(|key| Ended::Served(key, CallEnd::Closed)).collect();
+    let called = (1..=32).filter_map(Id::new).map(|id| Ended::Called(id, CallEnd::Closed));
+    assert_eq!(ended, served.into_iter().chain(called).collect::<Vec<_>>());
 }

@@ -122,7 +122,7 @@ fn a_call_that_was_not_sent_is_none() {
     let mut end = End::greeted_with(limits);
     let large = json(&format!("\"{}\"", "x".repeat(200)));
     assert_eq!(end.core.call(&Arc::from("m"), Some(&large), true, None), Err(SendError::TooLarge));
-    assert_eq!((end.core.poll_ended(), end.core.outgoing(), end.written().as_str()), (vec![], 0, ""));
+    assert_eq!((end.ended(), end.core.outgoing(), end.written().as_str()), (vec![], 0, ""));
     assert_eq!(call(&mut end, false).number(), 1, "no id was used");
 }
 

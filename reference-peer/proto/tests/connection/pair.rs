@@ -1,7 +1,7 @@
 //! Two cores joined by byte pipes: what the tests of the connection stand on. No clock, no runtime, no sleep.
 
 use bytes::BytesMut;
-use duplex_proto::connection::{Delivery, ServeKey};
+use duplex_proto::connection::{Delivery, Ended, ServeKey};
 use duplex_proto::{Codec, Config, Connection, Deframer, Event, Format, Framing, Json, Limits, MessagePack, Raw, Role};
 use std::sync::Arc;
 
@@ -88,6 +88,11 @@ impl End {
             all.extend_from_slice(&bytes);
         }
         all
+    }
+
+    /// The calls that have ended since the last look.
+    pub(crate) fn ended(&mut self) -> Vec<Ended> {
+        std::iter::from_fn(|| self.core.poll_ended()).collect()
     }
 
     pub(crate) fn written(&mut self) -> String {

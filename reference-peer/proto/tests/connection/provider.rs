@@ -269,5 +269,5 @@ fn a_call_ends_as_its_reply_says_though_the_reply_closes_the_connection() {
     end.core.send_item(key, &text(90), None).expect("it fits, and waits to be written");
     assert_eq!(end.core.reply(key, &Reply::Result(text(150)), None), Err(SendError::TooLarge));
     assert!(end.core.is_closing());
-    assert_eq!(end.core.poll_ended(), [Ended::Served(key, CallEnd::Error(Code::FAILED))]);
+    assert_eq!(end.ended(), [Ended::Served(key, CallEnd::Error(Code::FAILED))]);
 }

@@ -193,7 +193,7 @@ impl Side {
     // ---- output ----
 
     pub(crate) fn take_ended(&mut self) {
-        for ended in self.core.poll_ended() {
+        while let Some(ended) = self.core.poll_ended() {
             let again = match ended {
                 Ended::Called(id, end) => self.called.insert(id, end).is_some(),
                 Ended::Served(key, end) => self.served_ends.insert(key, end).is_some(),
