@@ -10,6 +10,8 @@ use std::str::FromStr;
 use duplex_proto::Framing;
 use tokio::net::{TcpListener, TcpStream};
 
+#[cfg(feature = "websocket")]
+use crate::transport::Addresses;
 use crate::transport::{ChildEnd, Transport};
 
 /// Where a peer is.
@@ -160,8 +162,11 @@ impl Address {
             Self::WebSocket(url) => {
                 let stream = TcpStream::connect(websocket_host(url)).await.map_err(fail)?;
                 _ = stream.set_nodelay(true);
+                let addresses = Addresses::of(&stream);
                 let opened = Transport::open_websocket(stream, url, &crate::WebSocketOptions::default()).await;
-                opened.map_err(|error| ConnectError::WebSocket(self.clone(), error))
+                opened
+                    .map(|transport| transport.with_addresses(addresses))
+                    .map_err(|error| ConnectError::WebSocket(self.clone(), error))
             }
             #[cfg(not(feature = "websocket"))]
             Self::WebSocket(_) => Err(ConnectError::Unsupported(self.clone(), "the feature `websocket` is off in this build")),
@@ -286,8 +291,11 @@ impl Incoming {
         match self.stream {
             Stream::Tcp(stream) if matches!(self.address, Address::WebSocket(_)) => {
                 _ = stream.set_nodelay(true);
+                let addresses = Addresses::of(&stream);
                 let taken = Transport::accept_websocket(stream, options).await;
-                taken.map_err(|error| ConnectError::WebSocket(self.address, error))
+                taken
+                    .map(|transport| transport.with_addresses(addresses))
+                    .map_err(|error| ConnectError::WebSocket(self.address, error))
             }
             _ => Ok(self.open_stream(framing)),
         }

@@ -1,24 +1,25 @@
 //! One call as hooks and its handler share it: which call it is, and what they have to say to each other about it.
 //!
-//! Values are found by their type. Nothing of it is ever sent: what the other peer is to see belongs into ext.
+//! Nothing of it is ever sent: what the other peer is to see belongs into ext.
 
-use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::values::Values;
 
 /// A call, from the first frame that a hook saw to its end.
 pub struct Call {
     connection: ConnectionId,
     direction: Direction,
     method: Arc<str>,
-    values: Mutex<HashMap<TypeId, Box<dyn Any + Send + Sync>>>,
+    values: Values,
     /// How many hooks, from the head of their list, saw the first frame.
     seen: AtomicUsize,
     is_told: AtomicBool,
 }
 
-/// Names a connection of this process; never used twice.
+/// Names a connection of this process; never used twice. [`ConnectionId::info`] tells more of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
@@ -37,13 +38,13 @@ impl Call {
             connection,
             direction,
             method,
-            values: Mutex::default(),
+            values: Values::default(),
             seen: AtomicUsize::new(0),
             is_told: AtomicBool::new(false),
         })
     }
 
-    /// The connection that the call is on.
+    /// The connection that the call is on. What is known of that: `call.connection().info()`.
     #[must_use]
     pub fn connection(&self) -> ConnectionId {
         self.connection
@@ -67,25 +68,18 @@ impl Call {
 
     /// Keeps a value of this type with the call, in place of an earlier one, which is returned.
     pub fn insert<T: Send + Sync + 'static>(&self, value: T) -> Option<T> {
-        let earlier = self.values().insert(TypeId::of::<T>(), Box::new(value));
-        earlier.and_then(|value| value.downcast().ok()).map(|value| *value)
+        self.values.insert(value)
     }
 
     /// A copy of the value of this type, if one is kept.
     #[must_use]
     pub fn value<T: Clone + Send + Sync + 'static>(&self) -> Option<T> {
-        self.values().get(&TypeId::of::<T>()).and_then(|value| value.downcast_ref()).cloned()
+        self.values.value()
     }
 
     /// Takes the value of this type away.
     pub fn remove<T: Send + Sync + 'static>(&self) -> Option<T> {
-        let value = self.values().remove(&TypeId::of::<T>());
-        value.and_then(|value| value.downcast().ok()).map(|value| *value)
-    }
-
-    fn values(&self) -> MutexGuard<'_, HashMap<TypeId, Box<dyn Any + Send + Sync>>> {
-        // Nothing but the table is touched under the lock.
-        self.values.lock().unwrap_or_else(PoisonError::into_inner)
+        self.values.remove()
     }
 
     /// A hook is about to see the first frame.
@@ -110,8 +104,14 @@ impl ConnectionId {
     }
 }
 
-impl std::fmt::Debug for Call {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
             .field("connection", &self.connection)
             .field("direction", &self.direction)

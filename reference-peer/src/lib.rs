@@ -25,6 +25,7 @@ mod address;
 mod call;
 mod callback;
 mod channel;
+mod connection;
 mod driver;
 mod error;
 mod handler;
@@ -39,6 +40,7 @@ mod single;
 mod stream;
 mod transport;
 mod tunnel;
+mod values;
 #[cfg(feature = "websocket")]
 mod websocket;
 
@@ -46,9 +48,12 @@ pub use address::{Address, AddressError, ConnectError, Incoming, Listener};
 pub use call::{Call, ConnectionId, Direction};
 pub use callback::Callback;
 pub use channel::{Channel, Sender};
+pub use connection::{ConnectionInfo, TransportKind};
 pub use duplex_proto::codec;
 pub use duplex_proto::connection::CallEnd;
-pub use duplex_proto::{Code, Codec, Deframer, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError};
+pub use duplex_proto::{
+    Code, Codec, Deframer, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError, Role,
+};
 pub use error::{BoxError, Error, RegisterError};
 pub use handler::Handler;
 pub use hook::{Hook, HookFrame, Part, Verdict};

@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use crate::call::{Call, ConnectionId};
 use crate::callback::CALLBACK_PREFIX;
 use crate::channel;
+use crate::connection::ConnectionInfo;
 use crate::handler::{Handler, Method};
 use crate::hook::Hook;
 use crate::rpc::Rpc;
@@ -55,6 +56,7 @@ pub(crate) struct Link {
     is_congested: AtomicBool,
     codec: OnceLock<Arc<dyn Codec>>,
     id: ConnectionId,
+    info: Arc<ConnectionInfo>,
 }
 
 /// How long output may wait for more of it before the next sender writes it.
@@ -89,7 +91,7 @@ enum Deferred {
 }
 
 impl Link {
-    pub(crate) fn new(rpc: Rpc, mut core: Connection, writer: Box<dyn FrameWriter>) -> Arc<Self> {
+    pub(crate) fn new(rpc: Rpc, mut core: Connection, writer: Box<dyn FrameWriter>, info: Arc<ConnectionInfo>) -> Arc<Self> {
         if !rpc.settings().hooks.is_empty() {
             core.leave_early_ends();
         }
@@ -113,7 +115,8 @@ impl Link {
             room: Notify::new(),
             is_congested: AtomicBool::new(false),
             codec: OnceLock::new(),
-            id: ConnectionId::next(),
+            id: info.id(),
+            info,
         })
     }
 
@@ -182,6 +185,10 @@ impl Link {
 
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
+    }
+
+    pub(crate) fn info(&self) -> &Arc<ConnectionInfo> {
+        &self.info
     }
 
     /// Sees to it that output is written; says whether the caller is to do it, once the lock is free.
@@ -387,6 +394,7 @@ impl Link {
             }
             Event::Ready => {
                 self.codec.get_or_init(|| Arc::clone(state.core.codec()));
+                self.info.set_codec(state.core.codec().name());
                 self.rpc.shared.connections.fetch_add(1, Ordering::Relaxed);
             }
             // The rest shows in the core's state.

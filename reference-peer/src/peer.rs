@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::callback::Callback;
 use crate::channel::Channel;
+use crate::connection::ConnectionInfo;
 use crate::driver;
 use crate::error::{BoxError, Error};
 use crate::handler::{Handler, Method};
@@ -40,12 +41,16 @@ pub struct Counts {
 }
 
 impl Peer {
-    pub(crate) async fn start(rpc: Rpc, transport: Transport, role: Role) -> Result<Self, Error> {
+    pub(crate) async fn start(rpc: Rpc, mut transport: Transport, role: Role) -> Result<Self, Error> {
+        // A runtime without a timer is a mistake to be told here: in a task of the connection nobody would see it.
+        drop(tokio::time::sleep(std::time::Duration::ZERO));
         let settings = rpc.settings();
+        let offered = settings.codecs.first().expect("invariant: `with_codecs` takes no empty list");
+        let info = ConnectionInfo::new(role, transport.framing, offered.name(), std::mem::take(&mut transport.origin));
         let config =
             Config { role, framing: transport.framing, codecs: settings.codecs.clone(), limits: settings.limits.clone() };
-        let Transport { reader, writer, framing } = transport;
-        let link = Link::new(rpc.clone(), Connection::new(config), writer);
+        let Transport { reader, writer, framing, .. } = transport;
+        let link = Link::new(rpc.clone(), Connection::new(config), writer, info);
         driver::start(&link, reader, framing);
         link.reached(Status::Open).await;
         let peer = Self { link };
@@ -81,6 +86,12 @@ impl Peer {
     #[must_use]
     pub fn service(&self) -> PeerService {
         PeerService::new(self.clone())
+    }
+
+    /// What is known of the connection: codec, transport, who is at the other end. Values can be kept with it.
+    #[must_use]
+    pub fn info(&self) -> Arc<ConnectionInfo> {
+        Arc::clone(self.link.info())
     }
 
     /// Whether calls can be made.
@@ -179,6 +190,6 @@ impl Peer {
 
 impl std::fmt::Debug for Peer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Peer").field("status", &self.link.status()).finish_non_exhaustive()
+        f.debug_struct("Peer").field("info", self.link.info()).field("status", &self.link.status()).finish_non_exhaustive()
     }
 }

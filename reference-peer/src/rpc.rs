@@ -162,6 +162,9 @@ impl Rpc {
     ///
     /// # Errors
     /// When the other peer refuses, or does not answer in time.
+    ///
+    /// # Panics
+    /// When the tokio runtime has no timer.
     pub async fn handshake(&self, transport: Transport) -> Result<Peer, Error> {
         Peer::start(self.clone(), transport, Role::Initiator).await
     }
@@ -170,6 +173,9 @@ impl Rpc {
     ///
     /// # Errors
     /// When the greeting is refused, or does not come in time.
+    ///
+    /// # Panics
+    /// When the tokio runtime has no timer.
     pub async fn accept(&self, transport: Transport) -> Result<Peer, Error> {
         Peer::start(self.clone(), transport, Role::Acceptor).await
     }

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::process::Stdio;
 use std::task::{Context, Poll, ready};
@@ -15,11 +16,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, ToSocketAddrs};
 use tokio::process::{Child, Command};
 
+use crate::connection::{Origin, TransportKind};
+
 /// Both directions of a connection, and how frames lie in them.
 pub struct Transport {
     pub(crate) reader: Box<dyn FrameReader>,
     pub(crate) writer: Box<dyn FrameWriter>,
     pub(crate) framing: Framing,
+    /// What the connection's `ConnectionInfo` says of it.
+    pub(crate) origin: Origin,
 }
 
 /// The direction that comes in.
@@ -91,13 +96,48 @@ impl Transport {
     /// A transport of these two directions.
     #[must_use]
     pub fn from_frames(reader: impl FrameReader, writer: impl FrameWriter, framing: Framing) -> Self {
-        Self { reader: Box::new(reader), writer: Box::new(writer), framing }
+        Self { reader: Box::new(reader), writer: Box::new(writer), framing, origin: Origin::default() }
     }
 
     /// Both directions and the framing, for what only passes frames on.
     #[must_use]
     pub fn into_frames(self) -> (Box<dyn FrameReader>, Box<dyn FrameWriter>, Framing) {
         (self.reader, self.writer, self.framing)
+    }
+
+    /// Says what the transport is, where this crate cannot know: `TransportKind::Other("tls")`, say.
+    #[must_use]
+    pub fn with_kind(mut self, kind: TransportKind) -> Self {
+        self.origin.kind = kind;
+        self
+    }
+
+    /// Says what address the other side has.
+    #[must_use]
+    pub fn with_remote(mut self, address: SocketAddr) -> Self {
+        self.origin.remote = Some(address);
+        self
+    }
+
+    /// Says what address this side has.
+    #[must_use]
+    pub fn with_local(mut self, address: SocketAddr) -> Self {
+        self.origin.local = Some(address);
+        self
+    }
+
+    /// Keeps a value with the connection that is made of the transport, such as the other side's certificate: it is found there
+    /// by its type, with [`ConnectionInfo::value`](crate::ConnectionInfo::value).
+    #[must_use]
+    pub fn with_value<T: Send + Sync + 'static>(self, value: T) -> Self {
+        self.origin.values.insert(value);
+        self
+    }
+
+    pub(crate) fn with_addresses(mut self, Addresses { local, remote }: Addresses) -> Self {
+        self.origin.local = local;
+        self.origin.remote = remote;
+        self
     }
 
     /// A transport over one stream that reads and writes.
@@ -120,8 +160,9 @@ impl Transport {
     pub fn tcp(stream: TcpStream, framing: Framing) -> Self {
         // Frames are batched before they are written: waiting for more would only add delay. Failing to say so harms nothing.
         _ = stream.set_nodelay(true);
+        let addresses = Addresses::of(&stream);
         let (reader, writer) = stream.into_split();
-        Self::from_halves(reader, writer, framing)
+        Self::from_halves(reader, writer, framing).with_kind(TransportKind::Tcp).with_addresses(addresses)
     }
 
     /// Connects over TCP.
@@ -136,8 +177,12 @@ impl Transport {
     #[cfg(unix)]
     #[must_use]
     pub fn unix(stream: tokio::net::UnixStream, framing: Framing) -> Self {
+        let credentials = stream.peer_cred().ok();
         let (reader, writer) = stream.into_split();
-        Self::from_halves(reader, writer, framing)
+        let mut transport = Self::from_halves(reader, writer, framing).with_kind(TransportKind::Unix);
+        transport.origin.process = credentials.and_then(|user| user.pid()).and_then(|id| u32::try_from(id).ok());
+        transport.origin.credentials = credentials;
+        transport
     }
 
     /// Starts a program and talks to it over its standard input and output; its standard error stays what `command` says. The
@@ -149,20 +194,37 @@ impl Transport {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(end == ChildEnd::Kill).spawn()?;
         let reader = child.stdout.take().expect("invariant: standard output is a pipe");
         let writer = child.stdin.take().expect("invariant: standard input is a pipe");
-        Ok(Self::from_frames(ByteReader { reader, _child: Some(child) }, ByteWriter(writer), framing))
+        let process = child.id();
+        let reader = ByteReader { reader, _child: Some(child) };
+        let mut transport = Self::from_frames(reader, ByteWriter(writer), framing).with_kind(TransportKind::Child);
+        transport.origin.process = process;
+        Ok(transport)
     }
 
     /// Two ends of one connection in memory, each way holding at most so many bytes that nobody has read yet.
     #[must_use]
     pub fn pair(framing: Framing, capacity: usize) -> (Self, Self) {
         let (here, there) = tokio::io::duplex(capacity);
-        (Self::new(here, framing), Self::new(there, framing))
+        let [here, there] = [here, there].map(|end| Self::new(end, framing).with_kind(TransportKind::Memory));
+        (here, there)
     }
 
     /// This process's standard input and output. Nothing else may write to standard output then.
     #[must_use]
     pub fn stdio(framing: Framing) -> Self {
-        Self::from_halves(tokio::io::stdin(), tokio::io::stdout(), framing)
+        Self::from_halves(tokio::io::stdin(), tokio::io::stdout(), framing).with_kind(TransportKind::Stdio)
+    }
+}
+
+/// Both ends of a TCP connection, as far as the system tells.
+pub(crate) struct Addresses {
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+}
+
+impl Addresses {
+    pub(crate) fn of(stream: &TcpStream) -> Self {
+        Self { local: stream.local_addr().ok(), remote: stream.peer_addr().ok() }
     }
 }
 
@@ -217,6 +279,6 @@ impl Close {
 
 impl std::fmt::Debug for Transport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Transport").field("framing", &self.framing).finish_non_exhaustive()
+        f.debug_struct("Transport").field("kind", &self.origin.kind).field("framing", &self.framing).finish_non_exhaustive()
     }
 }

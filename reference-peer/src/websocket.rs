@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
+use crate::connection::TransportKind;
 use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
 
 /// What a WebSocket is opened with. The default takes frames up to the protocol's limit, and no page of a browser.
@@ -122,7 +123,8 @@ impl Transport {
     fn websocket(socket: Socket) -> Self {
         let socket = Arc::new(Mutex::new(socket));
         let reader = Reader { socket: Arc::clone(&socket), has_failed: false };
-        Self::from_frames(reader, Writer { socket, is_closing: false }, Framing::Message)
+        let writer = Writer { socket, is_closing: false };
+        Self::from_frames(reader, writer, Framing::Message).with_kind(TransportKind::WebSocket)
     }
 }
 

@@ -12,8 +12,8 @@ const AUTH: &str = "auth";
 /// A hook that asks a judge about the credential of each inbound call.
 ///
 /// The judge is given what the first frame carries under `auth`, if anything, and the call; it returns the identity of the
-/// caller, or `None` to have the call refused with -32002. It must not wait. A credential that holds for a whole connection is
-/// judged by [`Call::connection`], and needs no key.
+/// caller, or `None` to have the call refused with -32002. It must not wait. A credential that holds for a whole connection, such
+/// as a certificate or an earlier call that logged in, is kept with the [`ConnectionInfo`](crate::ConnectionInfo), which shows how.
 ///
 /// The handler, and every hook behind this one, finds the identity with the call:
 ///

@@ -130,6 +130,7 @@ fn span(call: &Call, context: TraceContext, parent: Option<TraceContext>) -> Spa
         "call",
         method = call.method(),
         kind,
+        connection = %call.connection(),
         trace_id = format_args!("{:032x}", context.trace_id),
         span_id = format_args!("{:016x}", context.span_id),
         parent_id = parent.map(|parent| ::tracing::field::display(format!("{:016x}", parent.span_id))),
