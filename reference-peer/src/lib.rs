@@ -51,10 +51,11 @@ pub use channel::{Channel, Sender};
 pub use connection::{ConnectionInfo, TransportKind};
 pub use duplex_proto::codec;
 pub use duplex_proto::connection::CallEnd;
+pub use duplex_proto::greeting::Refusal;
 pub use duplex_proto::{
     Code, Codec, Deframer, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError, Role,
 };
-pub use error::{BoxError, Error, RegisterError};
+pub use error::{Blame, BoxError, Error, RegisterError};
 pub use handler::Handler;
 pub use hook::{Hook, HookFrame, Part, Verdict};
 pub use peer::{Counts, Peer};

@@ -61,7 +61,7 @@ impl Peer {
         peer.link.reached(Status::Over).await;
         Err(match peer.link.with(|core| core.end_reason().cloned()) {
             Some(EndReason::Refused(answer)) => Error::Refused(answer),
-            Some(reason) => Error::Greeting(reason.to_string()),
+            Some(reason) => Error::Greeting(reason),
             None => Error::Closed,
         })
     }
@@ -155,7 +155,7 @@ impl Peer {
         self.link.reached(Status::Over).await;
     }
 
-    /// Why the connection is over, once it is.
+    /// Why the connection is over, once it is. Who is to blame for it: [`Blame::from(&reason)`](crate::Blame).
     #[must_use]
     pub fn end_reason(&self) -> Option<EndReason> {
         self.link.with(|core| core.end_reason().cloned())

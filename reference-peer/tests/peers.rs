@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use duplex_peer::{
-    BoxError, Channel, Code, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, RemoteError, Rpc, Transport, Verdict,
+    Blame, BoxError, Channel, Code, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal, RemoteError,
+    Rpc, Transport, Verdict,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -132,11 +133,14 @@ async fn errors_say_who_is_to_blame() {
     let (failed, text) = code(client.call("panics", &true).await);
     assert!(failed == Code::FAILED && !text.contains("s3cret"));
     client.call::<_, ()>("panics", &false).await.expect("the peer lives on");
-    assert!(matches!(client.call::<_, String>("add", &(1, 2)).await, Err(Error::Decode(_))));
-    assert!(matches!(client.call::<_, ()>("add", &"x".repeat(2 << 20)).await, Err(Error::TooLarge)));
+    let misread = client.call::<_, String>("add", &(1, 2)).await.expect_err("a number is no text");
+    assert!(matches!(misread, Error::Decode(_)) && misread.blame() == Blame::PeerIncompatible);
+    let oversized = client.call::<_, ()>("add", &"x".repeat(2 << 20)).await.expect_err("a frame has a limit");
+    assert!(matches!(oversized, Error::TooLarge) && oversized.blame() == Blame::Caller);
     served.close();
     client.closed().await;
-    assert!(matches!(client.call::<_, i64>("add", &(1, 2)).await, Err(Error::Closed)));
+    let late = client.call::<_, i64>("add", &(1, 2)).await.expect_err("nobody is there");
+    assert!(matches!(late, Error::Closed) && late.blame() == Blame::ConnectionGone);
 }
 
 #[tokio::test]
@@ -240,6 +244,34 @@ async fn due_replies_are_written_before_an_undecodable_frame_closes() {
     there.read_to_string(&mut all).await.expect("text");
     assert_eq!(all, "+OK\n{\"type\":\"rep\",\"id\":1,\"payload\":3,\"more\":false}\n");
     peer.closed().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_misbehaves_is_told_from_one_that_speaks_another_language() {
+    let (here, mut there) = tokio::io::duplex(4096);
+    there.write_all(b"-ERR unknown codec\n").await.expect("an open pipe");
+    let refused = Rpc::new().handshake(Transport::new(here, Framing::Newline)).await.expect_err("a refusal");
+    assert!(matches!(&refused, Error::Refused(text) if text == "-ERR unknown codec"));
+    assert_eq!(refused.blame(), Blame::PeerIncompatible);
+
+    let (here, mut there) = tokio::io::duplex(4096);
+    there.write_all(b"+OK\n").await.expect("an open pipe");
+    let bad = Rpc::new().handshake(Transport::new(here, Framing::Newline)).await.expect("a greeting");
+    let mut channel = bad.open("x");
+    channel.send_last(&()).await.expect("an open connection");
+    there.write_all(b"{\"type\":\"rep\",\"id\":1,\"error\":\"boom\"}\n").await.expect("an open pipe");
+    let error = channel.recv::<()>().await.expect_err("no reply");
+    assert!(matches!(error, Error::BadReply(_)) && error.blame() == Blame::PeerMisbehaved);
+    assert_eq!(bad.counts().outgoing, 0);
+    there.write_all(b"[]\n").await.expect("an open pipe");
+    bad.closed().await;
+    assert_eq!(bad.end_reason().as_ref().map(Blame::from), Some(Blame::PeerMisbehaved));
+
+    let (mut here, there) = tokio::io::duplex(4096);
+    here.write_all(b"HTTP/1.1;json\n").await.expect("an open pipe");
+    let other = Rpc::new().accept(Transport::new(there, Framing::Newline)).await.expect_err("another protocol");
+    assert!(matches!(other, Error::Greeting(EndReason::Refuses(Refusal::Name))));
+    assert_eq!(other.blame(), Blame::PeerIncompatible);
 }
 
 #[test]
