@@ -196,15 +196,14 @@ impl Address {
             Self::WebSocket(url) => (websocket_host(url), Some(url.clone())),
             #[cfg(unix)]
             Self::Unix(path) => {
-                let inner = Inner::Unix(tokio::net::UnixListener::bind(path).map_err(fail)?);
-                return Ok(Listener { address: self.clone(), inner });
+                return Ok(Listener::new(self.clone(), Inner::Unix(tokio::net::UnixListener::bind(path).map_err(fail)?)));
             }
             _ => return Err(ConnectError::Unsupported(self.clone(), "nobody can listen on an address of this kind")),
         };
         let listener = TcpListener::bind(&host).await.map_err(fail)?;
         let local = listener.local_addr().map_err(fail)?.to_string();
         let address = url.map_or_else(|| Self::Tcp(local.clone()), |url| Self::WebSocket(url.replacen(&host, &local, 1)));
-        Ok(Listener { address, inner: Inner::Tcp(listener) })
+        Ok(Listener::new(address, Inner::Tcp(listener)))
     }
 }
 
@@ -220,6 +219,8 @@ fn websocket_host(url: &str) -> String {
 pub struct Listener {
     address: Address,
     inner: Inner,
+    #[cfg(feature = "websocket")]
+    websocket: crate::WebSocketOptions,
 }
 
 #[derive(Debug)]
@@ -234,6 +235,8 @@ enum Inner {
 pub struct Incoming {
     address: Address,
     stream: Stream,
+    #[cfg(feature = "websocket")]
+    websocket: crate::WebSocketOptions,
 }
 
 #[derive(Debug)]
@@ -244,6 +247,23 @@ enum Stream {
 }
 
 impl Listener {
+    fn new(address: Address, inner: Inner) -> Self {
+        Self {
+            address,
+            inner,
+            #[cfg(feature = "websocket")]
+            websocket: crate::WebSocketOptions::default(),
+        }
+    }
+
+    /// Takes WebSockets with these options: by default no page of a browser is let in.
+    #[cfg(feature = "websocket")]
+    #[must_use]
+    pub fn with_websocket(mut self, options: crate::WebSocketOptions) -> Self {
+        self.websocket = options;
+        self
+    }
+
     /// The address, with the port that port 0 became.
     #[must_use]
     pub fn address(&self) -> &Address {
@@ -260,7 +280,12 @@ impl Listener {
             #[cfg(unix)]
             Inner::Unix(listener) => Stream::Unix(listener.accept().await?.0),
         };
-        Ok(Incoming { address: self.address.clone(), stream })
+        Ok(Incoming {
+            address: self.address.clone(),
+            stream,
+            #[cfg(feature = "websocket")]
+            websocket: self.websocket.clone(),
+        })
     }
 }
 
@@ -274,38 +299,21 @@ impl Incoming {
     /// Makes a transport of the connection. WebSocket is shaken hands on first, and needs no framing.
     ///
     /// # Errors
-    /// When what comes is no WebSocket, or a page of a browser: to take those, use `Incoming::open_with`.
+    /// When what comes is no WebSocket, or a page of an origin that [`Listener::with_websocket`] does not let in.
     pub async fn open(self, framing: Framing) -> Result<Transport, ConnectError> {
-        #[cfg(feature = "websocket")]
-        return self.open_with(framing, &crate::WebSocketOptions::default()).await;
-        #[cfg(not(feature = "websocket"))]
-        Ok(self.open_stream(framing))
-    }
-
-    /// Makes a transport of the connection; if it is a WebSocket, with these options.
-    ///
-    /// # Errors
-    /// When what comes is no WebSocket, or a page of an origin that the options do not allow.
-    #[cfg(feature = "websocket")]
-    pub async fn open_with(self, framing: Framing, options: &crate::WebSocketOptions) -> Result<Transport, ConnectError> {
         match self.stream {
+            #[cfg(feature = "websocket")]
             Stream::Tcp(stream) if matches!(self.address, Address::WebSocket(_)) => {
                 _ = stream.set_nodelay(true);
                 let addresses = Addresses::of(&stream);
-                let taken = Transport::accept_websocket(stream, options).await;
+                let taken = Transport::accept_websocket(stream, &self.websocket).await;
                 taken
                     .map(|transport| transport.with_addresses(addresses))
                     .map_err(|error| ConnectError::WebSocket(self.address, error))
             }
-            _ => Ok(self.open_stream(framing)),
-        }
-    }
-
-    fn open_stream(self, framing: Framing) -> Transport {
-        match self.stream {
-            Stream::Tcp(stream) => Transport::tcp(stream, framing),
+            Stream::Tcp(stream) => Ok(Transport::tcp(stream, framing)),
             #[cfg(unix)]
-            Stream::Unix(stream) => Transport::unix(stream, framing),
+            Stream::Unix(stream) => Ok(Transport::unix(stream, framing)),
         }
     }
 }

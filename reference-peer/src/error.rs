@@ -4,6 +4,8 @@ use duplex_proto::connection::{Failure, SendError};
 use duplex_proto::greeting::Refusal;
 use duplex_proto::{Code, DecodeError, EncodeError, EndReason, RemoteError};
 
+use crate::address::ConnectError;
+
 /// What a handler or hook fails with: anything. A [`RemoteError`] in it goes to the caller as it is, everything else as
 /// -32603 without a word of what it says.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -14,8 +16,8 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// |---|---|---|
 /// | [`Remote`](Blame::Remote) | [`Remote`](Error::Remote), [`Aborted`](Error::Aborted) | look at the code, which the two sides have agreed on |
 /// | [`PeerMisbehaved`](Blame::PeerMisbehaved) | [`BadReply`](Error::BadReply), [`BadRequest`](Error::BadRequest), some of [`Greeting`](Error::Greeting) | tell its authors: it breaks a rule of the protocol |
-/// | [`PeerIncompatible`](Blame::PeerIncompatible) | [`Refused`](Error::Refused), [`Decode`](Error::Decode), [`Stream`](Error::Stream), some of [`Greeting`](Error::Greeting) | bring the two sides to one codec, one type, one kind of call |
-/// | [`ConnectionGone`](Blame::ConnectionGone) | [`Closed`](Error::Closed), [`Timeout`](Error::Timeout), some of [`Greeting`](Error::Greeting) | connect again, call again, if the call may run twice |
+/// | [`PeerIncompatible`](Blame::PeerIncompatible) | [`Refused`](Error::Refused), [`Decode`](Error::Decode), [`Stream`](Error::Stream), some of [`Greeting`](Error::Greeting) and [`Connect`](Error::Connect) | bring the two sides to one codec, one type, one kind of call |
+/// | [`ConnectionGone`](Blame::ConnectionGone) | [`Closed`](Error::Closed), [`Timeout`](Error::Timeout), most of [`Greeting`](Error::Greeting) and [`Connect`](Error::Connect) | connect again, call again, if the call may run twice |
 /// | [`Caller`](Blame::Caller) | [`Encode`](Error::Encode), [`TooLarge`](Error::TooLarge), [`Unsendable`](Error::Unsendable), [`Ended`](Error::Ended), [`Overflow`](Error::Overflow), [`Hook`](Error::Hook) | mend this program |
 ///
 /// ```
@@ -50,6 +52,9 @@ pub enum Error {
     /// The other peer sent a request frame that is not valid on this call.
     #[error("the other peer sent an invalid frame on this call")]
     BadRequest,
+    /// Nobody could be reached, or what came was no transport.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The other peer refused our greeting, with this answer.
     #[error("the other peer refused the greeting: {0}")]
     Refused(String),
@@ -112,7 +117,10 @@ impl Error {
             Self::Remote(_) | Self::Aborted(_) => Blame::Remote,
             Self::BadReply(_) | Self::BadRequest => Blame::PeerMisbehaved,
             Self::Refused(_) | Self::Decode(_) | Self::Stream => Blame::PeerIncompatible,
-            Self::Closed | Self::Timeout => Blame::ConnectionGone,
+            Self::Closed | Self::Timeout | Self::Connect(ConnectError::Io(..)) => Blame::ConnectionGone,
+            #[cfg(feature = "websocket")]
+            Self::Connect(ConnectError::WebSocket(..)) => Blame::PeerIncompatible,
+            Self::Connect(ConnectError::Unsupported(..)) => Blame::Caller,
             Self::Greeting(reason) => Blame::from(reason),
             Self::Encode(_) | Self::TooLarge | Self::Unsendable | Self::Ended | Self::Overflow | Self::Hook => Blame::Caller,
         }
@@ -189,6 +197,7 @@ mod tests {
     use duplex_proto::{Format, Raw};
 
     use super::*;
+    use crate::address::Address;
 
     #[test]
     fn every_error_has_somebody_to_blame() {
@@ -206,6 +215,8 @@ mod tests {
             (Error::Decode(null.decode::<u8>().expect_err("null is no number")), Blame::PeerIncompatible),
             (Error::Stream, Blame::PeerIncompatible),
             (Error::Closed, Blame::ConnectionGone),
+            (ConnectError::Io(Address::Stdio, std::io::ErrorKind::ConnectionRefused.into()).into(), Blame::ConnectionGone),
+            (ConnectError::Unsupported(Address::Stdio, "nobody can listen there").into(), Blame::Caller),
             (Error::Timeout, Blame::ConnectionGone),
             (Error::Greeting(EndReason::GreetingTimeout), Blame::ConnectionGone),
             (Error::Greeting(EndReason::Remote), Blame::ConnectionGone),

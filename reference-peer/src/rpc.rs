@@ -2,16 +2,19 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use duplex_proto::{Codec, Json, Limits, MessagePack, Raw, Role};
+use duplex_proto::{Codec, Framing, Json, Limits, MessagePack, Raw, Role};
 use foldhash::fast::RandomState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower_service::Service;
 
+use crate::address::{Address, ConnectError, Incoming, Listener};
 use crate::callback::CALLBACK_PREFIX;
 use crate::error::{BoxError, Error, RegisterError};
 use crate::handler::{Handler, Method};
@@ -19,6 +22,9 @@ use crate::hook::Hook;
 use crate::peer::Peer;
 use crate::service::{self, ServedCall};
 use crate::transport::Transport;
+
+/// How long a listener rests that could not take a connection.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Methods and settings for connections. Cheap to clone: clones share their methods.
 #[derive(Clone)]
@@ -156,6 +162,66 @@ impl Rpc {
     /// Takes a method away; says whether it was there. Calls that run already are not touched. r[stream.args.lookup-once]
     pub fn unregister(&self, name: &str) -> bool {
         self.shared.methods.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+    }
+
+    /// Connects to a peer and greets it: [`Address::connect`], then [`Rpc::handshake`].
+    ///
+    /// # Errors
+    /// When nobody can be reached there, and as [`Rpc::handshake`].
+    ///
+    /// # Panics
+    /// As [`Rpc::handshake`].
+    pub async fn connect(&self, address: &Address, framing: Framing) -> Result<Peer, Error> {
+        self.handshake(address.connect(framing).await?).await
+    }
+
+    /// Takes the connections of a listener, each in a task of its own, and tells of each whether it was greeted or what was
+    /// wrong with it. Connections live on by themselves, and on after this future, which never ends: drop it to take no more.
+    ///
+    /// ```
+    /// use duplex_peer::{Address, BoxError, Framing, Rpc};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let server = Rpc::new();
+    /// server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+    /// let listener = "tcp://127.0.0.1:0".parse::<Address>()?.listen().await?;
+    /// let address = listener.address().clone();
+    /// tokio::spawn(async move {
+    ///     server
+    ///         .serve(&listener, Framing::Length, |taken| match taken {
+    ///             Ok(peer) => eprintln!("{}", peer.info()),
+    ///             Err(error) => eprintln!("a connection was not taken: {error}"),
+    ///         })
+    ///         .await
+    /// });
+    /// let peer = Rpc::new().connect(&address, Framing::Length).await?;
+    /// assert_eq!(peer.call::<_, i64>("add", &(1, 2)).await?, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve<F>(&self, listener: &Listener, framing: Framing, tell: F) -> Infallible
+    where
+        F: Fn(Result<Peer, Error>) + Send + Sync + 'static,
+    {
+        let tell = Arc::new(tell);
+        loop {
+            match listener.accept().await {
+                Ok(incoming) => {
+                    let (rpc, tell) = (self.clone(), Arc::clone(&tell));
+                    tokio::spawn(async move { tell(rpc.take(incoming, framing).await) });
+                }
+                Err(error) => {
+                    tell(Err(ConnectError::Io(listener.address().clone(), error).into()));
+                    // Such as no file descriptor left: asking again at once would only keep the processor busy.
+                    tokio::time::sleep(AFTER_ERROR).await;
+                }
+            }
+        }
+    }
+
+    async fn take(&self, incoming: Incoming, framing: Framing) -> Result<Peer, Error> {
+        self.accept(incoming.open(framing).await?).await
     }
 
     /// Greets the other peer, offering the first codec, and waits for its answer.

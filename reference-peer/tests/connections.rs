@@ -17,17 +17,12 @@ async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
 
 /// Listens on an address, connects to it, greets.
 async fn meet(address: &str) -> (Peer, Peer) {
-    let (initiator, acceptor) = (Rpc::new(), Rpc::new());
     let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
-    let serving = async {
-        let transport = listener.accept().await.expect("a connection").open(Framing::Length).await.expect("a transport");
-        acceptor.accept(transport).await.expect("a greeting")
-    };
-    let calling = async {
-        let transport = listener.address().connect(Framing::Length).await.expect("a connection");
-        initiator.handshake(transport).await.expect("an answer")
-    };
-    tokio::join!(calling, serving)
+    let address = listener.address().clone();
+    let (told, mut hears) = mpsc::unbounded_channel();
+    tokio::spawn(async move { Rpc::new().serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+    let client = Rpc::new().connect(&address, Framing::Length).await.expect("an answer");
+    (client, hears.recv().await.expect("a connection").expect("a greeting"))
 }
 
 #[tokio::test]
@@ -73,7 +68,7 @@ async fn a_unix_socket_tells_who_is_at_the_other_end() {
 #[tokio::test]
 async fn a_child_has_a_process() {
     let child: Address = r#"exec:sh -c "read greeting; echo +OK; read more""#.parse().expect("an address");
-    let peer = Rpc::new().handshake(child.connect(Framing::Newline).await.expect("a program")).await.expect("an answer");
+    let peer = Rpc::new().connect(&child, Framing::Newline).await.expect("an answer");
     assert_eq!(peer.info().transport(), TransportKind::Child);
     let process = peer.info().process().expect("a running program");
     assert!(peer.info().to_string().ends_with(&format!("json over child, to process {process}")));

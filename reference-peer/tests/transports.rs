@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use duplex_peer::{
-    Address, BoxError, Codec, ConnectError, EndReason, Framing, Json, MessagePack, Peer, Rpc, Transport, WebSocketOptions,
+    Address, Blame, BoxError, Codec, ConnectError, EndReason, Error, Framing, Json, MessagePack, Peer, Rpc, Transport,
+    WebSocketOptions,
 };
 use futures_util::{SinkExt, StreamExt};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -21,15 +24,12 @@ fn server() -> Rpc {
 /// Listens, connects, greets.
 async fn join(address: &str, codec: impl Codec) -> (Peer, Peer) {
     let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
-    let serving = async {
-        let transport = listener.accept().await.expect("a connection").open(Framing::Length).await.expect("a transport");
-        server().accept(transport).await.expect("a greeting")
-    };
-    let calling = async {
-        let transport = listener.address().connect(Framing::Length).await.expect("a connection");
-        Rpc::new().with_codecs(vec![Arc::new(codec)]).handshake(transport).await.expect("an answer")
-    };
-    tokio::join!(calling, serving)
+    let address = listener.address().clone();
+    let (told, mut hears) = mpsc::unbounded_channel();
+    tokio::spawn(async move { server().serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+    let caller = Rpc::new().with_codecs(vec![Arc::new(codec)]);
+    let client = caller.connect(&address, Framing::Length).await.expect("an answer");
+    (client, hears.recv().await.expect("a connection").expect("a greeting"))
 }
 
 async fn add_and_close((client, served): (Peer, Peer)) {
@@ -45,6 +45,26 @@ async fn every_address_that_can_be_listened_on_carries_calls() {
     add_and_close(join("tcp://127.0.0.1:0", Json).await).await;
     add_and_close(join("ws://127.0.0.1:0/rpc", Json).await).await;
     add_and_close(join("ws://127.0.0.1:0", MessagePack).await).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_is_none_is_told_and_stops_no_other() {
+    for (address, nonsense) in [("tcp://127.0.0.1:0", &b"\0\0\0\x04HELO"[..]), ("ws://127.0.0.1:0", b"GET / HTTP/1.0\r\n\r\n")] {
+        let rpc = server();
+        let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
+        let address = listener.address().clone();
+        let (told, mut hears) = mpsc::unbounded_channel();
+        tokio::spawn(async move { rpc.serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+        let host = address.to_string().rsplit('/').next().map(str::to_owned).expect("a host");
+        let mut wrong = TcpStream::connect(host).await.expect("a connection");
+        wrong.write_all(nonsense).await.expect("an open connection");
+        let error = hears.recv().await.expect("an attempt").expect_err("no peer");
+        assert!(matches!(error, Error::Greeting(_) | Error::Connect(_)), "{error}");
+        let client = Rpc::new().connect(&address, Framing::Length).await.expect("an answer");
+        assert_eq!(client.call::<_, i64>("add", &(1, 2)).await.expect("a sum"), 3);
+    }
+    let nobody = Rpc::new().connect(&"tcp://127.0.0.1:1".parse().expect("an address"), Framing::Length).await;
+    assert!(nobody.is_err_and(|error| error.blame() == Blame::ConnectionGone));
 }
 
 #[cfg(unix)]

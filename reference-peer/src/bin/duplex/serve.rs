@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{
-    Address, BoxError, Channel, Code, Framing, Incoming, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions,
-};
+use duplex_peer::{Address, BoxError, Channel, Code, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -58,29 +56,20 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         "*" => websocket.allow_any_origin(),
         origin => websocket.allow_origin(origin),
     });
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        tokio::select! {
-            incoming = listener.accept() => drop(tokio::spawn(serve(rpc.clone(), incoming?, framing, websocket.clone()))),
-            _ = &mut interrupted => break,
+    let listener = listener.with_websocket(websocket);
+    let told = |taken: Result<Peer, Error>| {
+        if let Err(error) = taken {
+            _ = writeln!(anstream::stderr(), "a connection was not taken: {error}");
         }
+    };
+    tokio::select! {
+        never = rpc.serve(&listener, framing, told) => match never {},
+        _ = tokio::signal::ctrl_c() => {}
     }
     if let Address::Unix(path) = &options.address {
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-async fn serve(rpc: Rpc, incoming: Incoming, framing: Framing, websocket: WebSocketOptions) {
-    let opened = incoming.open_with(framing, &websocket).await.map_err(BoxError::from);
-    let served = match opened {
-        Ok(transport) => rpc.accept(transport).await.map_err(BoxError::from),
-        Err(error) => Err(error),
-    };
-    if let Err(error) = served {
-        _ = writeln!(anstream::stderr(), "a connection was not taken: {error}");
-    }
 }
 
 /// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.
