@@ -44,6 +44,8 @@ mod values;
 #[cfg(feature = "websocket")]
 mod websocket;
 
+pub use bytes;
+
 pub use address::{Address, AddressError, ConnectError, Incoming, Listener};
 pub use call::{Call, ConnectionId, Direction};
 pub use callback::Callback;

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use duplex_proto::greeting;
 use duplex_proto::{Codec, Framing, Json, Limits, MessagePack, Raw, Role};
 use foldhash::fast::RandomState;
 use serde::Serialize;
@@ -66,10 +66,14 @@ impl Rpc {
     /// The same methods with these codecs. An acceptor speaks all, an initiator offers the first.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is none, or one whose name cannot stand in a greeting: see [`Codec::name`].
     #[must_use]
     pub fn with_codecs(self, codecs: Vec<Arc<dyn Codec>>) -> Self {
         assert!(!codecs.is_empty(), "a peer needs at least one codec");
+        for name in codecs.iter().map(|codec| codec.name()) {
+            let is_offered = greeting::parse(greeting::offer(name).as_bytes()) == Ok(name);
+            assert!(is_offered, "`{name}` is no name of a codec: it has to be like `x-acme.zjson`, and at most 20 bytes long");
+        }
         self.with(|settings| settings.codecs = codecs)
     }
 
@@ -122,7 +126,7 @@ impl Rpc {
     }
 
     /// Registers a `tower` service that takes one value and gives one. Each call gets a clone of it, once that is ready; what its
-    /// layers refuse with is answered like any handler's error: a [`duplex_proto::RemoteError`] as it is, all else as -32603.
+    /// layers refuse with is answered like any handler's error: a [`RemoteError`](crate::RemoteError) as it is, all else as -32603.
     ///
     /// ```
     /// use std::convert::Infallible;
@@ -187,20 +191,16 @@ impl Rpc {
     /// server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
     /// let listener = "tcp://127.0.0.1:0".parse::<Address>()?.listen().await?;
     /// let address = listener.address().clone();
-    /// tokio::spawn(async move {
-    ///     server
-    ///         .serve(&listener, Framing::Length, |taken| match taken {
-    ///             Ok(peer) => eprintln!("{}", peer.info()),
-    ///             Err(error) => eprintln!("a connection was not taken: {error}"),
-    ///         })
-    ///         .await
-    /// });
+    /// tokio::spawn(server.serve(listener, Framing::Length, |taken| match taken {
+    ///     Ok(peer) => eprintln!("{}", peer.info()),
+    ///     Err(error) => eprintln!("a connection was not taken: {error}"),
+    /// }));
     /// let peer = Rpc::new().connect(&address, Framing::Length).await?;
     /// assert_eq!(peer.call::<_, i64>("add", &(1, 2)).await?, 3);
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn serve<F>(&self, listener: &Listener, framing: Framing, tell: F) -> Infallible
+    pub async fn serve<F>(self, listener: Listener, framing: Framing, tell: F)
     where
         F: Fn(Result<Peer, Error>) + Send + Sync + 'static,
     {

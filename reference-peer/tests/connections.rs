@@ -20,7 +20,7 @@ async fn meet(address: &str) -> (Peer, Peer) {
     let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
     let address = listener.address().clone();
     let (told, mut hears) = mpsc::unbounded_channel();
-    tokio::spawn(async move { Rpc::new().serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+    tokio::spawn(Rpc::new().serve(listener, Framing::Length, move |taken| _ = told.send(taken)));
     let client = Rpc::new().connect(&address, Framing::Length).await.expect("an answer");
     (client, hears.recv().await.expect("a connection").expect("a greeting"))
 }

@@ -26,7 +26,7 @@ async fn join(address: &str, codec: impl Codec) -> (Peer, Peer) {
     let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
     let address = listener.address().clone();
     let (told, mut hears) = mpsc::unbounded_channel();
-    tokio::spawn(async move { server().serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+    tokio::spawn(server().serve(listener, Framing::Length, move |taken| _ = told.send(taken)));
     let caller = Rpc::new().with_codecs(vec![Arc::new(codec)]);
     let client = caller.connect(&address, Framing::Length).await.expect("an answer");
     (client, hears.recv().await.expect("a connection").expect("a greeting"))
@@ -54,7 +54,7 @@ async fn a_connection_that_is_none_is_told_and_stops_no_other() {
         let listener = address.parse::<Address>().expect("an address").listen().await.expect("a free address");
         let address = listener.address().clone();
         let (told, mut hears) = mpsc::unbounded_channel();
-        tokio::spawn(async move { rpc.serve(&listener, Framing::Length, move |taken| _ = told.send(taken)).await });
+        tokio::spawn(rpc.serve(listener, Framing::Length, move |taken| _ = told.send(taken)));
         let host = address.to_string().rsplit('/').next().map(str::to_owned).expect("a host");
         let mut wrong = TcpStream::connect(host).await.expect("a connection");
         wrong.write_all(nonsense).await.expect("an open connection");

@@ -20,6 +20,10 @@ use crate::ext::Ext;
 use crate::value::{Format, Raw};
 
 /// A way to write messages. `Json` and `MessagePack` come with this crate.
+///
+/// A codec of one's own wraps one of these, to compress or to sign, or lays out its members anew: [`Message`] is made of its
+/// members, [`Outgoing`] and [`Body`] say what to write. The values inside stay in one of the formats that there are. Both functions
+/// are pure, since a frame that is dropped must not break the next one.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// The name in the greeting: `[a-z0-9][a-z0-9._-]*`, at most 20 bytes.
     fn name(&self) -> &str;
@@ -67,8 +71,9 @@ pub struct Message {
 }
 
 impl Message {
-    /// A message without any member.
-    pub(crate) fn empty(format: Format) -> Self {
+    /// A message without any member: where a decoder begins.
+    #[must_use]
+    pub fn empty(format: Format) -> Self {
         Self {
             kind: Kind::Unknown,
             id: IdMember::Absent,
@@ -163,7 +168,9 @@ pub enum Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    pub(crate) fn method(&self) -> Option<&'a str> {
+    /// The method to write; `None`: the frame is a reply.
+    #[must_use]
+    pub fn method(&self) -> Option<&'a str> {
         match self {
             Self::Request(method, _) | Self::RequestEnd(method) | Self::RequestAbort(method, _) => Some(method),
             Self::Result(_) | Self::ResultEnd | Self::Error(_) => None,
@@ -171,7 +178,8 @@ impl<'a> Body<'a> {
     }
 
     /// The payload to write, if the frame has one: `Some(None)` is null. r[message.payload.present]
-    pub(crate) fn payload(&self) -> Option<Option<&'a Raw>> {
+    #[must_use]
+    pub fn payload(&self) -> Option<Option<&'a Raw>> {
         match self {
             Self::Request(_, payload) | Self::Result(payload) => Some(Some(payload)),
             Self::RequestEnd(_) | Self::RequestAbort(..) | Self::ResultEnd => Some(None),
@@ -179,14 +187,18 @@ impl<'a> Body<'a> {
         }
     }
 
-    pub(crate) fn error(&self) -> Option<&'a RemoteError> {
+    /// The error to write, if the frame has one.
+    #[must_use]
+    pub fn error(&self) -> Option<&'a RemoteError> {
         match self {
             Self::RequestAbort(_, error) | Self::Error(error) => Some(error),
             Self::Request(..) | Self::RequestEnd(_) | Self::Result(_) | Self::ResultEnd => None,
         }
     }
 
-    pub(crate) fn is_itemless_end(&self) -> bool {
+    /// Whether `end` is to be written.
+    #[must_use]
+    pub fn is_itemless_end(&self) -> bool {
         matches!(self, Self::RequestEnd(_) | Self::ResultEnd)
     }
 }

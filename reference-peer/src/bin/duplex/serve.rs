@@ -63,7 +63,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         }
     };
     tokio::select! {
-        never = rpc.serve(&listener, framing, told) => match never {},
+        () = rpc.serve(listener, framing, told) => {}
         _ = tokio::signal::ctrl_c() => {}
     }
     if let Address::Unix(path) = &options.address {
