@@ -55,7 +55,8 @@ pub use duplex_proto::codec;
 pub use duplex_proto::connection::CallEnd;
 pub use duplex_proto::greeting::Refusal;
 pub use duplex_proto::{
-    Code, Codec, Deframer, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw, RemoteError, Role,
+    Code, Codec, DecodeError, Deframer, EncodeError, EndReason, Ext, Format, Framing, Id, Json, Limits, MessagePack, Raw,
+    RemoteError, Role,
 };
 pub use error::{Blame, BoxError, Error, RegisterError};
 pub use handler::Handler;

@@ -75,7 +75,7 @@ fn demo() -> String {
 
 #[test]
 fn results_are_lines_of_json() {
-    let calls: [(&[&str], &str, &str); 6] = [
+    let calls: [(&[&str], &str, &str); 8] = [
         (&["add", "[1, 2]"], "", "3\n"),
         (&["count", "3"], "", "1\n2\n3\n"),
         (&["echo", "1", "\"b\"", "-2"], "", "1\n\"b\"\n-2\n"),
@@ -86,6 +86,13 @@ fn results_are_lines_of_json() {
             "{\"callback\":\"up\"}\n{\"answered\":null}\n",
         ),
         (&["--notify", "add", "[1, 2]"], "", ""),
+        // The dialogue of the book's pattern, and the same for people.
+        (
+            &["shell", r#"{"rows":24,"cols":80}"#, r#"{"keys":"ls\n"}"#, r#"{"rows":40,"cols":120}"#, r#"{"keys":"exit\n"}"#],
+            "",
+            "\"$ \"\n\"notes.txt\\n$ \"\n{\"status\":0}\n",
+        ),
+        (&["--terminal", "shell"], "size\nexit 3\n", "$ 24 rows, 80 columns\n$ {\"status\":3}\n"),
     ];
     let tcp = Listening::start(&["serve", "tcp://127.0.0.1:0"]);
     let websocket = Listening::start(&["serve", "ws://127.0.0.1:0/rpc"]);
@@ -102,14 +109,44 @@ fn results_are_lines_of_json() {
 }
 
 #[test]
+fn a_terminal_takes_keys_however_they_are_cut() {
+    let long = "x".repeat(3000);
+    let cases: [(&[&str], &str, u8); 8] = [
+        (&["ls\n", "exit\n"], "notes.txt\n$ ", 0),
+        (&["ec", "ho a  b", "\r", "exit 3\n"], "a  b\n$ ", 3),
+        (&["lx\u{7f}s\n", "\u{4}"], "notes.txt\n$ ", 0),
+        (&["cat notes.txt\ncat x\nexit\n"], "milk\ntea\n$ cat: there is no `x`; `ls` shows the files\n$ ", 0),
+        (&["exit 256\n", "exit 255\nls\n"], "exit: the status has to be a number up to 255\n$ ", 255),
+        (&["rm\u{3}ls\u{4}\n", "exit\n"], "\n$ notes.txt\n$ ", 0),
+        // Nothing keeps a line that never ends.
+        (&[&format!("echo {long}\n"), "exit\n"], &format!("{}\n$ ", &long[..1019]), 0),
+        // Who hangs up has left.
+        (&["ls"], "", 0),
+    ];
+    let demo = demo();
+    for (keys, shown, status) in cases {
+        let keys = keys.iter().map(|keys| json!({ "keys": keys }).to_string());
+        let input = [json!({ "rows": 24, "cols": 80 }).to_string()].into_iter().chain(keys).collect::<Vec<_>>().join("\n");
+        let done = run(&["call", &demo, "shell", "-"], &input);
+        assert_eq!((done.code, done.err.as_str()), (Some(0), ""));
+        let mut lines: Vec<Value> = done.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.pop(), Some(json!({ "status": status })));
+        let text: String = lines.iter().filter_map(Value::as_str).collect();
+        assert_eq!(text, format!("$ {shown}"));
+    }
+}
+
+#[test]
 fn exit_codes_say_who_is_to_blame() {
     let demo = demo();
     let remote = run(&["call", &demo, "nope"], "");
     let error: Value = serde_json::from_str(&remote.err).expect("JSON");
     assert_eq!((remote.code, &error["code"]), (Some(1), &json!(-32601)));
 
-    let cases: [(&[&str], &str, i32, &str); 8] = [
+    let cases: [(&[&str], &str, i32, &str); 10] = [
         (&["call", &demo, "add", "[1,"], "", 2, "argument 1 is no JSON"),
+        (&["call", &demo, "--terminal", "shell", "1"], "", 2, "'--terminal' cannot be used with"),
+        (&["call", &demo, "shell", "5"], "", 1, "-32602"),
         (&["call", &demo, "echo", "-"], "1\nx\n", 2, "line 2 of standard input is no JSON"),
         (&["call", &demo, "--ext", "1", "add"], "", 2, "--ext has to be a JSON object"),
         (&["call", "nowhere", "add"], "", 2, "it has to be tcp://host:port"),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use clap::Args;
 use duplex_peer::{Address, BoxError, Channel, Error, Ext, Peer, Raw, Rpc, Sender};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-use crate::{Failure, Wire, json_line, print_line};
+use crate::{Failure, Wire, json_line, print, print_line};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -15,6 +15,7 @@ Examples:
   duplex call ws://localhost:7000 echo '\"a\"' '\"b\"'         two arguments: they are streamed
   seq 3 | duplex call unix:/run/door.sock echo -           one argument a line, as they come
   duplex call --ext '{\"auth\": \"Bearer 3f9a\"}' exec:./service whoami
+  duplex call --terminal tcp://localhost:7000 shell
   duplex call --callback tcp://localhost:7000 alarm '{\"after\": 1, \"call\": \"@callback\"}'
 
 A string needs its own quotation marks, inside those of the shell: '\"text\"'.";
@@ -42,6 +43,10 @@ pub(crate) struct Options {
     /// Replace the string "@callback" in arguments by a callback, and print each call of it as {"callback": …}
     #[arg(long)]
     callback: bool,
+    /// Talk to a terminal: the size of the window is sent first, then each line of standard input as keys; text is printed as it
+    /// comes
+    #[arg(long, conflicts_with_all = ["arguments", "notify", "callback"])]
+    terminal: bool,
     #[command(flatten)]
     wire: Wire,
 }
@@ -54,12 +59,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
 /// What is sent.
 struct Arguments {
     values: Vec<Value>,
-    and_lines: bool,
+    and_lines: Option<Lines>,
+}
+
+/// What a line of standard input is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Json,
+    Keys,
 }
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
-    let arguments = Arguments::parse(&options.arguments)?;
-    if options.notify && (arguments.and_lines || arguments.values.len() > 1) {
+    let arguments = if options.terminal { Arguments::terminal() } else { Arguments::parse(&options.arguments)? };
+    if options.notify && (arguments.and_lines.is_some() || arguments.values.len() > 1) {
         return Err(Failure::Usage("a notification takes at most one argument".to_owned()));
     }
     let ext = options.ext.as_deref().map(|text| parse("--ext", text)).transpose()?;
@@ -102,6 +114,7 @@ async fn call(options: Options, mut arguments: Arguments, ext: Option<Value>) ->
 
 /// Sends and receives at the same time, up to the last result.
 async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failure> {
+    let is_terminal = arguments.and_lines == Some(Lines::Keys);
     let sending = send(channel.sender(), arguments);
     tokio::pin!(sending);
     let mut is_sent = false;
@@ -113,7 +126,10 @@ async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failur
                 sent?;
             }
             result = channel.recv_raw() => match result? {
-                Some(result) => print_line(&json_line(&result)?)?,
+                Some(result) => match result.decode::<String>() {
+                    Ok(text) if is_terminal => print(&text)?,
+                    _ => print_line(&json_line(&result)?)?,
+                },
                 None => return Ok(()),
             },
         }
@@ -122,7 +138,7 @@ async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failur
 
 async fn send(sender: Sender, arguments: Arguments) -> Result<(), Failure> {
     let Arguments { mut values, and_lines } = arguments;
-    let last = if and_lines { None } else { values.pop().or(Some(Value::Null)) };
+    let last = if and_lines.is_some() { None } else { values.pop().or(Some(Value::Null)) };
     for value in values {
         still_open(sender.send(&value).await)?;
     }
@@ -133,6 +149,10 @@ async fn send(sender: Sender, arguments: Arguments) -> Result<(), Failure> {
     let mut number = 0;
     while let Some(line) = lines.next_line().await? {
         number += 1;
+        if and_lines == Some(Lines::Keys) {
+            still_open(sender.send(&json!({ "keys": line + "\n" })).await)?;
+            continue;
+        }
         if line.trim().is_empty() {
             continue;
         }
@@ -167,16 +187,22 @@ fn parse(what: &str, text: &str) -> Result<Value, Failure> {
 impl Arguments {
     fn parse(texts: &[String]) -> Result<Self, Failure> {
         let (texts, and_lines) = match texts.split_last() {
-            Some((last, rest)) if last == "-" => (rest, true),
-            _ => (texts, false),
+            Some((last, rest)) if last == "-" => (rest, Some(Lines::Json)),
+            _ => (texts, None),
         };
         let values = texts.iter().enumerate().map(|(at, text)| parse(&format!("argument {}", at + 1), text));
         Ok(Self { values: values.collect::<Result<_, _>>()?, and_lines })
     }
 
+    /// What a terminal begins with; its keys follow.
+    fn terminal() -> Self {
+        let (cols, rows) = terminal_size::terminal_size().map_or((80, 24), |(cols, rows)| (cols.0, rows.0));
+        Self { values: vec![json!({ "rows": rows, "cols": cols })], and_lines: Some(Lines::Keys) }
+    }
+
     fn put_callback(&mut self, peer: &Peer) {
         let callback = peer.callback_fn(|payload: Value| async move {
-            print_line(&serde_json::json!({ "callback": payload }).to_string()).map_err(|_| BoxError::from("no output"))
+            print_line(&json!({ "callback": payload }).to_string()).map_err(|_| BoxError::from("no output"))
         });
         let name = Value::from(callback.name());
         self.values.iter_mut().for_each(|value| replace(value, &name));

@@ -5,6 +5,7 @@
 mod call;
 mod describe;
 mod serve;
+mod shell;
 mod trace;
 
 use std::io::Write;
@@ -133,8 +134,12 @@ fn json_line(value: &Raw) -> Result<String, Failure> {
 }
 
 fn print_line(line: &str) -> Result<(), Failure> {
+    print(&format!("{line}\n"))
+}
+
+fn print(text: &str) -> Result<(), Failure> {
     let mut out = anstream::stdout().lock();
-    writeln!(out, "{line}")?;
+    out.write_all(text.as_bytes())?;
     Ok(out.flush()?)
 }
 

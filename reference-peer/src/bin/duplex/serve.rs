@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{Address, BoxError, Channel, Code, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions};
+use duplex_peer::{
+    Address, BoxError, Channel, Code, DecodeError, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::{Failure, FramingName};
+use crate::{Failure, FramingName, shell};
 
 const EXAMPLES: &str = "\
 Methods:
@@ -18,6 +20,7 @@ Methods:
   count n                                the numbers from 1 to n, streamed
   echo …                                 each argument, as it comes
   alarm {\"after\": s, \"call\": callback}   calls back after so many seconds, then replies
+  shell                                  an interactive terminal: `duplex call --terminal ADDRESS shell`
   todo.follow                            a list: the whole first, then each change
   todo.add \"x\", todo.remove \"x\"          change that list
   reflect.methods, reflect.describe m    what is served
@@ -73,13 +76,14 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
 }
 
 /// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.
-const METHODS: [(&str, &str, &str, &str); 9] = [
+const METHODS: [(&str, &str, &str, &str); 10] = [
     ("add", "The sum of two numbers.", "one", "one"),
     ("alarm", "Calls `call` after `after` seconds with `text`, then replies.", "one", "one"),
     ("count", "The numbers from 1 to the one that is given.", "one", "stream"),
     ("echo", "Each argument, as it comes.", "stream", "stream"),
     ("reflect.describe", "What a method does.", "one", "one"),
     ("reflect.methods", "The methods.", "one", "one"),
+    ("shell", "An interactive terminal: the size of the window, then keys; output, then the status.", "stream", "stream"),
     ("todo.add", "Adds to the list.", "one", "one"),
     ("todo.follow", "The list, then each change of it.", "one", "stream"),
     ("todo.remove", "Removes from the list.", "one", "one"),
@@ -122,11 +126,17 @@ fn register(rpc: &Rpc) -> Result<(), RegisterError> {
         };
         Ok(json!({ "doc": doc, "streams": { "arguments": *takes == "stream", "results": *gives == "stream" } }))
     })?;
+    shell::register(rpc)?;
     register_todo(rpc)
 }
 
-async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
-    Ok(channel.argument_raw().await?.decode().map_err(|_| RemoteError::of(Code::INVALID_PAYLOAD))?)
+pub(crate) async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
+    Ok(channel.argument_raw().await?.decode().map_err(unfit)?)
+}
+
+/// r[error.payload-unfit]
+pub(crate) fn unfit(_: DecodeError) -> RemoteError {
+    RemoteError::of(Code::INVALID_PAYLOAD)
 }
 
 /// Whole numbers stay whole.
