@@ -143,7 +143,7 @@ fn exit_codes_say_who_is_to_blame() {
     let error: Value = serde_json::from_str(&remote.err).expect("JSON");
     assert_eq!((remote.code, &error["code"]), (Some(1), &json!(-32601)));
 
-    let cases: [(&[&str], &str, i32, &str); 10] = [
+    let cases: [(&[&str], &str, i32, &str); 11] = [
         (&["call", &demo, "add", "[1,"], "", 2, "argument 1 is no JSON"),
         (&["call", &demo, "--terminal", "shell", "1"], "", 2, "'--terminal' cannot be used with"),
         (&["call", &demo, "shell", "5"], "", 1, "-32602"),
@@ -151,6 +151,7 @@ fn exit_codes_say_who_is_to_blame() {
         (&["call", &demo, "--ext", "1", "add"], "", 2, "--ext has to be a JSON object"),
         (&["call", "nowhere", "add"], "", 2, "it has to be tcp://host:port"),
         (&["call", "--codec", "msgpack", "--framing", "newline", &demo, "add"], "", 2, "newline framing carries text only"),
+        (&["serve", "exec:x"], "", 2, "nobody can listen on an address of this kind"),
         (&["call", "exec:/no/such/program", "add"], "", 3, "/no/such/program"),
         (&["call", "unix:/no/such/socket", "add"], "", 3, "unix:/no/such/socket: "),
         (&["call", "--timeout", "0", &demo, "add", "[1, 2]"], "", 4, "no reply within the time"),
@@ -160,6 +161,31 @@ fn exit_codes_say_who_is_to_blame() {
         assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.err);
         assert!(done.err.contains(text), "{arguments:?}: {}", done.err);
     }
+}
+
+#[test]
+fn output_that_nobody_reads_is_no_complaint() {
+    let mut child = Command::new(&*DUPLEX)
+        .args(["call", &demo(), "count", "100000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    drop(child.stdout.take());
+    let done = child.wait_with_output().expect("an end");
+    assert_eq!((done.status.code(), String::from_utf8_lossy(&done.stderr).as_ref()), (Some(4), ""));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_server_that_is_asked_to_end_leaves_no_socket_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("demo.sock");
+    let mut server = Listening::start(&["serve", &format!("unix:{}", path.display())]);
+    assert_eq!(run(&["call", &server.address, "add", "[1, 2]"], "").out, "3\n");
+    let asked = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
+    assert!(asked.success() && server.child.wait().expect("an end").success());
+    assert!(!path.exists());
 }
 
 #[cfg(unix)]

@@ -8,8 +8,10 @@ use crate::{Failure, Wire, print_line};
 
 const EXAMPLES: &str = "\
 Duplex has no built-in description. Asked for are, in this order:
-  reflect.methods and reflect.describe   as the book's chapter on patterns has them
   conformance.describe                   of peers that are tested with the conformance suite
+  reflect.methods and reflect.describe   as the book's chapter on patterns has them
+
+The published libraries die of a call to a method that they do not have, of these too.
 
 Examples:
   duplex describe tcp://localhost:7000
@@ -28,11 +30,16 @@ pub(crate) struct Options {
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     // A connection for each: there are peers that die of a method that they do not have.
     let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
-    let mut description = reflect(&peer).await?.map(|methods| json!({ "methods": methods }));
+    let mut description = ask(&peer, "conformance.describe", &Value::Null).await?;
     close(&peer).await;
     if description.is_none() {
-        let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
-        description = ask(&peer, "conformance.describe", &Value::Null).await?;
+        let peer = options.wire.connect(&Rpc::new(), &options.address).await.map_err(|failure| match failure {
+            Failure::Unreachable(text) => {
+                Failure::Unreachable(format!("{text}\n  it does not describe itself, and is gone since it was asked to"))
+            }
+            failure => failure,
+        })?;
+        description = reflect(&peer).await?.map(|methods| json!({ "methods": methods }));
         close(&peer).await;
     }
     let Some(description) = description else {

@@ -13,7 +13,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use duplex_peer::{Address, Codec, Error, Format, Framing, Json, MessagePack, Peer, Raw, RemoteError, Rpc};
+use duplex_peer::{
+    Address, Codec, ConnectError, EndReason, Error, Format, Framing, Json, MessagePack, Peer, Raw, RemoteError, Rpc,
+};
 
 const EXAMPLES: &str = "\
 Addresses:
@@ -82,6 +84,8 @@ enum Failure {
     Unreachable(String),
     Remote(RemoteError),
     Local(String),
+    /// Whoever read our output does not any more, as `head` does: nothing to complain of.
+    Unread,
 }
 
 impl From<FramingName> for Framing {
@@ -104,7 +108,19 @@ impl From<Error> for Failure {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::Local(error.to_string())
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::Unread,
+            _ => Self::Local(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unsupported(..) => Self::Usage(error.to_string()),
+            error => Self::Unreachable(error.to_string()),
+        }
     }
 }
 
@@ -120,9 +136,13 @@ impl Wire {
             CodecName::Json => Arc::new(Json),
             CodecName::Msgpack => Arc::new(MessagePack),
         };
-        let transport = address.connect(self.framing.into()).await.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        let greeted = rpc.clone().with_codecs(vec![codec]).handshake(transport).await;
-        greeted.map_err(|error| Failure::Unreachable(format!("{address}: {error}")))
+        rpc.clone().with_codecs(vec![codec]).connect(address, self.framing.into()).await.map_err(|error| match error {
+            Error::Connect(error) => error.into(),
+            Error::Greeting(EndReason::GreetingTimeout) => {
+                Failure::Unreachable(format!("{address}: no answer to the greeting: is --framing right?"))
+            }
+            error => Failure::Unreachable(format!("{address}: {error}")),
+        })
     }
 }
 
@@ -177,6 +197,7 @@ fn report(failure: Failure) -> ExitCode {
             _ = writeln!(anstream::stderr(), "{}", error_json(&error));
             return ExitCode::from(1);
         }
+        Failure::Unread => return ExitCode::from(4),
         Failure::Usage(text) => (2, text),
         Failure::Unreachable(text) => (3, text),
         Failure::Local(text) => (4, text),

@@ -53,7 +53,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         peer.closed().await;
         return Ok(());
     }
-    let listener = options.address.listen().await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let listener = options.address.listen().await?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
     let websocket = options.origin.iter().fold(WebSocketOptions::default(), |websocket, origin| match origin.as_str() {
         "*" => websocket.allow_any_origin(),
@@ -68,11 +68,22 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     tokio::select! {
         () = rpc.serve(listener, framing, told) => {}
         _ = tokio::signal::ctrl_c() => {}
+        () = terminated() => {}
     }
     if let Address::Unix(path) = &options.address {
         std::fs::remove_file(path)?;
     }
     Ok(())
+}
+
+/// Waits until the process is asked to end: a socket that it leaves behind would be in the way of the next one.
+async fn terminated() {
+    #[cfg(unix)]
+    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        signal.recv().await;
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.

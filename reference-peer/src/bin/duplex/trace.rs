@@ -77,7 +77,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         }
     };
     let recorder = Arc::new(Recorder { started: Instant::now(), save });
-    let listener = options.listen.listen().await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    let listener = options.listen.listen().await?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
     let options = Arc::new(options);
     for number in 1.. {
@@ -97,9 +97,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn pass(options: Arc<Options>, incoming: duplex_peer::Incoming, traced: Traced) -> Result<(), Failure> {
-    let unreachable = |error: duplex_peer::ConnectError| Failure::Unreachable(error.to_string());
-    let here = incoming.open(options.framing.into()).await.map_err(unreachable)?;
-    let there = options.connect.connect(options.connect_framing.unwrap_or(options.framing).into()).await.map_err(unreachable)?;
+    let here = incoming.open(options.framing.into()).await?;
+    let there = options.connect.connect(options.connect_framing.unwrap_or(options.framing).into()).await?;
     let (here_in, here_out, here_framing) = here.into_frames();
     let (there_in, there_out, there_framing) = there.into_frames();
     let asked = copy(&traced, From::Initiator, here_in, here_framing, there_out, there_framing);
