@@ -27,7 +27,7 @@ Examples:
 
 /// Stands between two peers and prints what they say
 #[derive(Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, visible_alias = "listen")]
 pub(crate) struct Options {
     /// Where to listen
     listen: Address,
