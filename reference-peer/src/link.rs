@@ -275,6 +275,22 @@ impl Link {
         }
     }
 
+    /// Waits until no call of the other peer waits for its reply. Each reply is written, so that each write is time to look.
+    pub(crate) async fn answered(&self) {
+        loop {
+            let written = self.room.notified();
+            tokio::pin!(written);
+            written.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.core.incoming() == 0 || state.core.is_closing() {
+                    return;
+                }
+            }
+            written.await;
+        }
+    }
+
     // ---- reading ----
 
     /// Handles every whole frame in the buffer. r[call.progress] No handler runs here.

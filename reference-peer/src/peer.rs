@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use duplex_proto::{Config, Connection, EndReason, Format, Raw, Role};
 use serde::Serialize;
@@ -43,7 +44,7 @@ pub struct Counts {
 impl Peer {
     pub(crate) async fn start(rpc: Rpc, mut transport: Transport, role: Role) -> Result<Self, Error> {
         // A runtime without a timer is a mistake to be told here: in a task of the connection nobody would see it.
-        drop(tokio::time::sleep(std::time::Duration::ZERO));
+        drop(tokio::time::sleep(Duration::ZERO));
         let settings = rpc.settings();
         let offered = settings.codecs.first().expect("invariant: `with_codecs` takes no empty list");
         let info = ConnectionInfo::new(role, transport.framing, offered.name(), std::mem::take(&mut transport.origin));
@@ -140,9 +141,22 @@ impl Peer {
     }
 
     /// Closes the connection: what was sent before is still written, nothing that comes in is handled any more. May be called
-    /// anywhere, any number of times; waits for nothing. r[close.local]
+    /// anywhere, any number of times; waits for nothing, [`Peer::closed`] does. To let running calls end first, see
+    /// [`Peer::shutdown`]. r[close.local]
     pub fn close(&self) {
         self.link.with(Connection::close);
+    }
+
+    /// Closes the connection gracefully: once every call of the other peer is answered, or when `limit` has passed. Returns when
+    /// all is written.
+    ///
+    /// Calls that come meanwhile are served too, since there is no way to say that none are wanted; our own are the program's to
+    /// wait for. Whoever serves many connections does this to each of them.
+    pub async fn shutdown(&self, limit: Duration) {
+        // Past the limit the rest is not answered.
+        _ = tokio::time::timeout(limit, self.link.answered()).await;
+        self.close();
+        self.closed().await;
     }
 
     /// Waits until the other peer sends nothing more, or this one has closed.

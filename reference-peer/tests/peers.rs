@@ -1,13 +1,14 @@
 //! Two peers in one process: what the public surface promises, over an in-memory stream.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duplex_peer::{
     Blame, BoxError, Channel, Code, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal, RemoteError,
     Rpc, Transport, Verdict,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
     let (here, there) = Transport::pair(Framing::Length, 4096);
@@ -168,12 +169,56 @@ async fn the_end_of_a_connection_reaches_callers_and_handlers() {
     assert_eq!(hears.recv().await, Some("closed"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_graceful_close_answers_what_runs_for_as_long_as_it_may() {
+    let (may_end, ends) = (Arc::new(Semaphore::new(0)), Duration::from_secs(60));
+    let rpc = Rpc::new();
+    rpc.register_fn("slow", {
+        let may_end = Arc::clone(&may_end);
+        move |n: i64| {
+            let may_end = Arc::clone(&may_end);
+            async move {
+                may_end.acquire().await?.forget();
+                Ok::<_, BoxError>(n)
+            }
+        }
+    })
+    .expect("a free name");
+    let call = |client: Peer, n: i64| tokio::spawn(async move { client.call::<_, i64>("slow", &n).await });
+    let begun = async |served: &Peer, calls: usize| {
+        while served.counts().handlers < calls {
+            tokio::task::yield_now().await;
+        }
+    };
+    let (client, served) = join(&Rpc::new(), &rpc).await;
+    let calls = [1, 2].map(|n| call(client.clone(), n));
+    begun(&served, 2).await;
+    let closing = tokio::spawn({
+        let served = served.clone();
+        async move { served.shutdown(ends).await }
+    });
+    may_end.add_permits(2);
+    closing.await.expect("no panic");
+    assert_eq!(served.end_reason(), Some(EndReason::Local));
+    for (call, n) in calls.into_iter().zip([1, 2]) {
+        assert_eq!(call.await.expect("no panic").expect("an answer"), n);
+    }
+    // One that is not answered in time is cut off.
+    let (client, served) = join(&Rpc::new(), &rpc).await;
+    let cut = call(client.clone(), 3);
+    begun(&served, 1).await;
+    served.shutdown(ends).await;
+    assert!(matches!(cut.await.expect("no panic"), Err(Error::Closed)));
+    // On one that is over there is nothing to wait for.
+    served.shutdown(ends).await;
+}
+
 #[tokio::test]
 async fn a_dropped_call_is_forgotten_and_a_timeout_is_one() {
     let rpc = Rpc::new();
     rpc.register("never", |_channel: Channel| std::future::pending()).expect("a free name");
     let (client, _served) = join(&Rpc::new(), &rpc).await;
-    let timed_out = client.request("never").timeout(std::time::Duration::ZERO).call::<_, ()>(&()).await;
+    let timed_out = client.request("never").timeout(Duration::ZERO).call::<_, ()>(&()).await;
     assert!(matches!(timed_out, Err(Error::Timeout)));
     assert_eq!(client.counts().outgoing, 0);
 }
