@@ -1,25 +1,116 @@
 //! Duplex RPC on tokio: two equal peers, calls and callbacks in either direction, streamed arguments and results, middleware.
 //!
-//! An [`Rpc`] holds methods and hooks; [`Rpc::handshake`] and [`Rpc::accept`] make a [`Peer`] of a [`Transport`]; a
-//! [`Channel`] is one call. The protocol's state lives in `duplex-proto`, which knows no runtime; this crate adds tasks,
-//! sockets and types, and no protocol of its own.
+//! Duplex is a small protocol over anything that carries frames. Whoever dials and whoever listens are *peers*: both register
+//! methods, both call, a handler calls back while it runs, and each call can stream in both directions at once. The wire is
+//! readable JSON, or MessagePack, and other languages speak it too. This crate is the protocol's reference in Rust: it follows the
+//! book of its repository rule by rule, and the suite that checks other implementations checks it.
+//!
+//! # A first program
+//!
+//! A server with a function, a stream and a method that calls back; and a client of all three. In a program of yours they would
+//! be two: `examples/server.rs` and `examples/client.rs` are these, ready to run.
 //!
 //! ```
-//! use duplex_peer::{BoxError, Framing, Rpc, Transport};
+//! use duplex_peer::{Address, BoxError, Channel, Framing, Rpc};
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), BoxError> {
-//! let server = Rpc::new();
-//! server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+//! #[tokio::main]
+//! async fn main() -> Result<(), BoxError> {
+//!     // What is served, to as many connections as come.
+//!     let server = Rpc::new();
+//!     server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+//!     server.register("count", |mut channel: Channel| async move {
+//!         let to: u64 = channel.argument().await?;
+//!         for number in 1..=to {
+//!             channel.send(&number).await?;
+//!         }
+//!         Ok(())
+//!     })?;
+//!     server.register("ask", |mut channel: Channel| async move {
+//!         let callback: String = channel.argument().await?;
+//!         let answer: String = channel.call(&callback, "Who is there?").await?;
+//!         Ok(channel.send_last(&answer.to_uppercase()).await?)
+//!     })?;
+//!     let listener = "tcp://127.0.0.1:0".parse::<Address>()?.listen().await?;
+//!     let address = listener.address().clone();
+//!     tokio::spawn(server.serve(listener, Framing::Length, |_taken| ()));
 //!
-//! let caller = Rpc::new();
-//! let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
-//! let (client, _served) = tokio::try_join!(caller.handshake(here), server.accept(there))?;
-//! let sum: i64 = client.call("add", &(1, 2)).await?;
-//! assert_eq!(sum, 3);
-//! # Ok(())
-//! # }
+//!     // A client is a peer too; this one registers nothing.
+//!     let peer = Rpc::new().connect(&address, Framing::Length).await?;
+//!     let sum: i64 = peer.call("add", &(1, 2)).await?;
+//!     assert_eq!(sum, 3);
+//!
+//!     let mut numbers = peer.open("count");
+//!     numbers.send_last(&3).await?;
+//!     while let Some(number) = numbers.recv::<u64>().await? {
+//!         println!("{number}");
+//!     }
+//!
+//!     let callback = peer.callback_fn(|_question: String| async { Ok::<_, BoxError>("ada") });
+//!     assert_eq!(peer.call::<_, String>("ask", &callback).await?, "ADA");
+//!     peer.close();
+//!     peer.closed().await;
+//!     Ok(())
+//! }
 //! ```
+//!
+//! # What to reach for
+//!
+//! | to | take |
+//! |---|---|
+//! | serve a function of one value | [`Rpc::register_fn`] |
+//! | serve a stream, or call back while serving | [`Rpc::register`] with a function of a [`Channel`] |
+//! | call | [`Peer::call`]; inside a handler [`Channel::call`], which inherits its ext |
+//! | call with a time limit, a deadline, ext or a unit of work | [`Peer::request`] |
+//! | call and not wait | [`Request::detach`] with any peer; [`Peer::notify`] with one that follows the book |
+//! | stream arguments, results or both | [`Peer::open`]; as a `Stream` and a `Sink`: [`Channel::into_stream`], [`Sender::into_sink`] |
+//! | carry bytes both ways | [`Channel::into_tunnel`], which is `AsyncRead` and `AsyncWrite` |
+//! | be called back | [`Peer::callback_fn`]: it serializes as its name, and is gone when it is dropped |
+//! | listen, connect | [`Address`] with [`Rpc::serve`] and [`Rpc::connect`]: TCP, WebSocket, Unix sockets, child processes, standard streams |
+//! | use a stream of your own, such as TLS | [`Transport::new`], then [`Rpc::handshake`] or [`Rpc::accept`] |
+//! | know who is at the other end | [`Peer::info`] |
+//! | trace, authenticate, allow, limit in time, transact | [`middleware`] |
+//! | see or change every frame | a [`Hook`] |
+//! | put a `tower` layer around calls | [`Peer::service`], [`Rpc::register_service`] |
+//! | speak another codec | a [`Codec`] of your own and [`Rpc::with_codecs`]: `examples/codec.rs` |
+//! | test without a port | [`Transport::pair`] |
+//!
+//! # How things end
+//!
+//! | what | ends | and then |
+//! |---|---|---|
+//! | a call that is waited for | with its reply, its time limit, or the drop of its future | a late reply is ignored; 1.0 has no cancel, so the handler runs on |
+//! | a caller's [`Channel`] | with the last result, an error, or its drop | arguments that had not ended are aborted: nobody takes them for whole |
+//! | a handler | by returning | a stream that it began ends; if it sent nothing, the caller gets -32603 |
+//! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is; all else is -32603 without a word of what it says; the peer lives on |
+//! | a [`Callback`] | when it is dropped, unless it was [kept](Callback::keep), or with its connection | calling it finds no such method |
+//! | a connection | by [`Peer::close`], [`Peer::shutdown`], the other side, or a frame that is none; never by the drop of a [`Peer`] | [`Peer::closed`] returns, [`Peer::end_reason`] says why, all that waits fails with [`Error::Closed`] |
+//!
+//! Nobody reconnects by itself: which calls may run twice, the program knows.
+//!
+//! # Errors
+//!
+//! [`Error`] is for calls and channels, and [`Error::blame`] says whose fault it is: the other program said no, the other peer broke
+//! the protocol, the two are incompatible, the connection is gone, or this program made a mistake. No input makes the crate panic;
+//! where a function can panic for a mistake in the program that calls it, its documentation says so.
+//!
+//! # Limits and flow
+//!
+//! Whatever a peer holds for another has an end: [`Limits`] has the numbers, and each says what happens there. Sending waits
+//! while too much waits to be written. Reading never waits for a slow channel, since the frame that would free it may be behind;
+//! a channel whose reader falls too far behind fails by itself, with [`Error::Overflow`] or -32001, and stops no other.
+//!
+//! Each handler is a task, so that one that waits holds up nothing. One that computes for long belongs on
+//! [`spawn_blocking`](tokio::task::spawn_blocking). Hooks are no tasks and must not wait.
+//!
+//! # Features
+//!
+//! | feature | default | has |
+//! |---|---|---|
+//! | `websocket` | yes | WebSocket, through `tokio-tungstenite`. No TLS: bring a stream that has it |
+//! | `cli` | no | the command `duplex`, which calls, serves, traces and describes peers from a shell |
+//!
+//! The protocol's state lives in `duplex-proto`, which knows no runtime; this crate adds tasks, sockets and types, and no protocol
+//! of its own.
 
 mod address;
 mod call;
