@@ -37,6 +37,9 @@ const IO_CRATES: &[&str] = &["tokio", "async-std", "smol", "mio", "socket2"];
 /// Names that say nothing of what belongs in a file.
 const VAGUE_FILES: &[&str] = &["mod.rs", "utils.rs", "util.rs", "common.rs", "helpers.rs", "misc.rs", "imp.rs"];
 
+/// Pages of the book that name files of the tree.
+const PAGES_OF_FILES: &[&str] = &["book/src/guide/reference-peer.md", "book/src/guide/tour.md"];
+
 /// A file longer than this has more than one job.
 const MAX_LINES: usize = 800;
 
@@ -54,6 +57,7 @@ pub(crate) fn run() -> bool {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("rs") => problems.extend(rust_file(&shown, &text, &rules)),
             Some("md") if !path.starts_with("book/src") => problems.extend(links(&shown, &text)),
+            Some("md") if PAGES_OF_FILES.contains(&shown.as_str()) => problems.extend(named_files(&shown, &text)),
             Some("json") if path.ends_with("package-lock.json") => problems.extend(lock_file(&shown, &text)),
             _ => {}
         }
@@ -150,6 +154,30 @@ fn links(path: &str, text: &str) -> Vec<String> {
     problems
 }
 
+/// Files and folders in the code spans of a page: each is there, under its whole path.
+fn named_files(path: &str, text: &str) -> Vec<String> {
+    let is_path = |span: &str| {
+        let has_only_names = span.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte));
+        has_only_names && (span.contains('/') || [".rs", ".md", ".toml", ".json"].iter().any(|end| span.ends_with(end)))
+    };
+    let mut problems = Vec::new();
+    let mut is_fenced = false;
+    for (index, line) in text.lines().enumerate() {
+        if line.starts_with("```") {
+            is_fenced = !is_fenced;
+        }
+        if is_fenced {
+            continue;
+        }
+        for span in line.split('`').skip(1).step_by(2).filter(|span| is_path(span)) {
+            if !root().join(span).exists() {
+                problems.push(format!("{path}:{}: there is no `{span}`; a file is named by its path from the root", index + 1));
+            }
+        }
+    }
+    problems
+}
+
 /// A lock file that names the host it was made with works on one machine only.
 fn lock_file(path: &str, text: &str) -> Vec<String> {
     text.lines()
@@ -229,6 +257,20 @@ mod tests {
     fn links_lead_somewhere() {
         assert!(links("README.md", "[a](spec/rules.json) [b](https://example.org) [c](#here)").is_empty());
         assert_eq!(links("README.md", "\n[a](no/such.md#x)"), ["README.md:2: the link `no/such.md` leads nowhere"]);
+    }
+
+    #[test]
+    fn pages_name_files_that_are_there() {
+        let page =
+            "`xtask/src/tidy.rs` and `spec/src/`, `a / b`, `tcp://host`, `cargo test`\n```sh\ncat no/such.rs `no/such.rs`\n```\n";
+        assert!(named_files("tour.md", page).is_empty());
+        assert_eq!(
+            named_files("tour.md", "`Cargo.toml`\nsee `xtask/src/untidy.rs`, `tidy.rs`"),
+            [
+                "tour.md:2: there is no `xtask/src/untidy.rs`; a file is named by its path from the root",
+                "tour.md:2: there is no `tidy.rs`; a file is named by its path from the root",
+            ]
+        );
     }
 
     #[test]
