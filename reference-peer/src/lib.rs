@@ -162,6 +162,11 @@ pub use tunnel::Tunnel;
 #[cfg(feature = "websocket")]
 pub use websocket::{WebSocketError, WebSocketOptions};
 
+/// The program of the front page, as a doctest.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
+
 /// The programs of the book's guide, as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../../book/src/guide/reference-peer.md")]
