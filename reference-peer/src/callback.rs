@@ -14,7 +14,33 @@ pub(crate) const CALLBACK_PREFIX: &str = "_callback.";
 
 /// A callback that the other peer can call, until this value is dropped or the connection ends.
 ///
-/// It serializes as its name: put it into a payload to hand it out.
+/// It serializes as its name: put it into a payload to hand it out. Calling it is calling a method of that name.
+///
+/// ```
+/// use duplex_peer::{BoxError, Channel, Code, Framing, Rpc, Transport};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let server = Rpc::new();
+/// server.register("apply", |mut channel: Channel| async move {
+///     let (callback, number): (String, i64) = channel.argument().await?;
+///     let result: i64 = channel.call(&callback, &number).await?;
+///     Ok(channel.send_last(&result).await?)
+/// })?;
+/// let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+/// let caller = Rpc::new();
+/// let (client, served) = tokio::try_join!(caller.handshake(here), server.accept(there))?;
+///
+/// let double = client.callback_fn(|number: i64| async move { Ok::<_, BoxError>(2 * number) });
+/// assert_eq!(client.call::<_, i64>("apply", &(&double, 21)).await?, 42);
+/// // Dropped, it is no method any more, whoever still has its name.
+/// let name = double.name().to_owned();
+/// drop(double);
+/// let gone = served.call::<_, i64>(&name, &1).await.unwrap_err();
+/// assert_eq!(gone.code(), Some(Code::METHOD_NOT_FOUND));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Callback {
     name: Arc<str>,
     link: Weak<Link>,

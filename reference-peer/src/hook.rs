@@ -15,6 +15,43 @@ use crate::error::BoxError;
 /// overridden; the other two tell of ends.
 ///
 /// A hook that returns an error fails the call: -32603 on the provider's side, [`crate::Error::Hook`] on the caller's.
+///
+/// ```
+/// use duplex_peer::{BoxError, Code, Framing, Hook, HookFrame, RemoteError, Rpc, Transport, Verdict};
+///
+/// /// Lets a connection call so many times, and no more.
+/// struct Quota(u32);
+///
+/// #[derive(Clone, Copy, Default)]
+/// struct Calls(u32);
+///
+/// impl Hook for Quota {
+///     fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+///         if frame.is_first() {
+///             let connection = frame.call().connection().info().ok_or("a hook runs on a connection")?;
+///             let Calls(so_far) = connection.value().unwrap_or_default();
+///             if so_far == self.0 {
+///                 return Ok(Verdict::AnswerError(RemoteError::new(429, "that was enough")));
+///             }
+///             connection.insert(Calls(so_far + 1));
+///         }
+///         Ok(Verdict::Pass)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let server = Rpc::new().with_hook(Quota(1));
+/// server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+/// let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+/// let caller = Rpc::new();
+/// let (client, _served) = tokio::try_join!(caller.handshake(here), server.accept(there))?;
+/// assert_eq!(client.call::<_, i64>("add", &(1, 2)).await?, 3);
+/// let refused = client.call::<_, i64>("add", &(1, 2)).await.unwrap_err();
+/// assert_eq!(refused.code(), Some(Code(429)));
+/// # Ok(())
+/// # }
+/// ```
 pub trait Hook: Send + Sync + 'static {
     /// A request frame of ours, before it is sent.
     ///

@@ -22,6 +22,30 @@ use crate::single;
 use crate::transport::Transport;
 
 /// A connection. Cheap to clone; it lives until either side closes it, not until the last clone is dropped.
+///
+/// Its end is an event like any other, to be waited for beside the rest:
+///
+/// ```
+/// use duplex_peer::{Blame, BoxError, Framing, Peer, Rpc, Transport};
+///
+/// async fn watch(peer: Peer) -> Option<Blame> {
+///     peer.closed().await;
+///     let reason = peer.end_reason()?;
+///     eprintln!("{} is over: {reason}", peer.info());
+///     Some(Blame::from(&reason))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+/// let (one, other) = (Rpc::new(), Rpc::new());
+/// let (ours, theirs) = tokio::try_join!(one.handshake(here), other.accept(there))?;
+/// let watching = tokio::spawn(watch(theirs));
+/// ours.close();
+/// assert_eq!(watching.await?, Some(Blame::ConnectionGone));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Peer {
     pub(crate) link: Arc<Link>,

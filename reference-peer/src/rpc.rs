@@ -27,6 +27,35 @@ use crate::transport::Transport;
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Methods and settings for connections. Cheap to clone: clones share their methods.
+///
+/// One `Rpc` serves any number of connections, dialled and taken ones alike, and a method can be registered and taken away while
+/// they are open. What begins with `with_` makes another `Rpc` of the same methods, for connections made from then on:
+///
+/// ```
+/// use duplex_peer::middleware::Tracing;
+/// use duplex_peer::{BoxError, Framing, Rpc, Transport};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// let rpc = Rpc::new();
+/// rpc.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
+/// let traced = rpc.clone().with_hook(Tracing::new());
+///
+/// let mut clients = Vec::new();
+/// for server in [&rpc, &traced] {
+///     let (here, there) = Transport::pair(Framing::Length, 64 * 1024);
+///     let (client, _served) = tokio::try_join!(rpc.handshake(here), server.accept(there))?;
+///     clients.push(client);
+/// }
+/// // Both ends of both.
+/// assert_eq!(rpc.connections(), 4);
+/// rpc.register_fn("sub", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a - b) })?;
+/// for client in &clients {
+///     assert_eq!(client.call::<_, i64>("sub", &(3, 2)).await?, 1);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Rpc {
     pub(crate) shared: Arc<Shared>,
@@ -269,6 +298,6 @@ impl Default for Rpc {
 
 impl std::fmt::Debug for Rpc {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rpc").field("settings.limits", &self.settings.limits).finish_non_exhaustive()
+        f.debug_struct("Rpc").field("limits", &self.settings.limits).finish_non_exhaustive()
     }
 }

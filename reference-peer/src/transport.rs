@@ -19,6 +19,25 @@ use tokio::process::{Child, Command};
 use crate::connection::{Origin, TransportKind};
 
 /// Both directions of a connection, and how frames lie in them.
+///
+/// Any stream of bytes is one, with a framing; what carries messages by itself is a [`FrameReader`] and a [`FrameWriter`] with
+/// [`Framing::Message`]. Which peer dialled is nothing to it: either end of a transport may greet.
+///
+/// ```
+/// use duplex_peer::{BoxError, Framing, Rpc, Transport, TransportKind};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), BoxError> {
+/// // Stands for a stream with TLS.
+/// let (here, there) = tokio::io::duplex(64 * 1024);
+/// let here = Transport::new(here, Framing::Newline).with_kind(TransportKind::Other("tls"));
+/// let there = Transport::new(there, Framing::Newline);
+/// let (one, other) = (Rpc::new(), Rpc::new());
+/// let (ours, _theirs) = tokio::try_join!(one.handshake(here), other.accept(there))?;
+/// assert!(ours.info().to_string().contains("json over tls"));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Transport {
     pub(crate) reader: Box<dyn FrameReader>,
     pub(crate) writer: Box<dyn FrameWriter>,
