@@ -50,7 +50,7 @@ impl Codec for Rows {
         message.error = match (&error[0], &error[1]) {
             (Value::Null, Value::Null) => ErrorMember::Absent,
             (Value::Number(code), Value::String(text)) if code.is_i64() => {
-                ErrorMember::Error(RemoteError::new(code.as_i64().unwrap_or_default(), text))
+                ErrorMember::Error(Box::new(RemoteError::new(code.as_i64().unwrap_or_default(), text)))
             }
             _ => ErrorMember::Malformed,
         };
