@@ -185,6 +185,7 @@ pub struct Step {
 /// | `"$nonce"`, `"$nonce.x"` | a string that no other session uses |
 /// | `"$$text"` | the string `$text` |
 /// | `{"$repeat": ["ab", 3]}` | the string `ababab` |
+/// | `{"$upper": "$name"}` | that string in upper case |
 /// | `{"$nest": 3}` | `[[[]]]`: so many containers |
 /// | `{"$limit": {"name": "depth", "plus": 1}}` | the target's stated limit, as a number |
 /// | `{"$limit": {"name": "buffered_bytes", "plus": 1, "each": 1000}}` | how many things of 1000 bytes it takes to reach that |

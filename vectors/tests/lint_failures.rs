@@ -155,6 +155,7 @@ fn forms() {
     bad(json!({"$float": "x"}), "a number as a string");
     bad(json!({"$pairs": [["a"]]}), "a list of pairs");
     bad(json!({"$repeat": ["a"]}), "a string and how many times");
+    bad(json!({"$upper": 5}), "a string");
     bad(json!({"$nest": "3"}), "how many containers");
     bad(json!({"$limit": {"name": "height"}}), "the `name` of a limit");
     bad(json!({"$i": "1"}), "an integer");

@@ -149,7 +149,7 @@ impl Scope {
                 self.compare(inner, value, path, bound)?;
                 self.compare_text(&format!("${name}"), value, path, bound)
             }
-            "$repeat" | "$nest" | "$limit" | "$bin" | "$int" | "$float" | "$pairs" | "$i" => {
+            "$repeat" | "$upper" | "$nest" | "$limit" | "$bin" | "$int" | "$float" | "$pairs" | "$i" => {
                 self.compare_same(&self.resolve(pattern)?, value, pattern, path)
             }
             _ => {

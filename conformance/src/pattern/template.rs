@@ -170,6 +170,7 @@ impl Scope {
                 let text = self.resolve(text)?;
                 Ok(Value::Str(text.as_str().ok_or_else(wrong)?.repeat(self.count(count)?)))
             }
+            "$upper" => Ok(Value::Str(self.resolve(argument)?.as_str().ok_or_else(wrong)?.to_uppercase())),
             "$nest" => Ok(Value::Nest(self.count(argument)?)),
             "$limit" => self.limit(argument).map(Value::Int),
             "$bin" => argument.as_str().and_then(|digits| hex::decode(digits).ok()).map(Value::Bin).ok_or_else(wrong),
@@ -233,6 +234,7 @@ mod tests {
             (json!("$nonce"), "n1".into()),
             (json!("$nonce.k"), "n1.k".into()),
             (json!({"$repeat": ["ab", 3]}), "ababab".into()),
+            (json!({"$upper": "$nonce"}), "N1".into()),
             (json!({"$repeat": ["a", {"$limit": {"name": "depth", "plus": -62}}]}), "aa".into()),
             (json!({"$nest": {"$limit": {"name": "depth", "plus": 1}}}), Value::Nest(65)),
             (json!({"$limit": {"name": "depth", "each": 10}}), Value::Int(7)),
@@ -259,6 +261,7 @@ mod tests {
             json!({"$limit": {"name": "frame"}}),
             json!({"$limit": {"name": "depth", "each": 0}}),
             json!({"$bin": "0"}),
+            json!({"$upper": "$x"}),
             json!({"$repeat": "ab"}),
             json!([{"$pairs": [1]}]),
         ] {

@@ -18,7 +18,7 @@ pub(super) enum Position {
 }
 
 const MESSAGE: &[&str] = &["$bin", "$int", "$float", "$pairs"];
-const TEMPLATE: &[&str] = &["$repeat", "$nest", "$limit", "$i"];
+const TEMPLATE: &[&str] = &["$repeat", "$upper", "$nest", "$limit", "$i"];
 const PATTERN: &[&str] = &["$any", "$type", "$match", "$without", "$has", "$all", "$bind"];
 const TYPES: &[&str] = &["null", "boolean", "integer", "number", "string", "array", "map", "bin"];
 
@@ -123,6 +123,7 @@ fn wrong_argument(key: &str, argument: &Value) -> Option<&'static str> {
             "a list of pairs",
         ),
         "$repeat" => (matches!(items, Some([text, times]) if text.is_string() && is_count(times)), "a string and how many times"),
+        "$upper" => (text.is_some(), "a string"),
         "$nest" => (is_count(argument), "how many containers"),
         "$limit" => (
             argument["name"].as_str().is_some_and(|name| duplex_spec::limit(name).is_some())
