@@ -112,8 +112,8 @@ pub const LIMITS: &[Limit] = &[
         unit: Unit::Count,
         default: 1024,
         minimum: 1024,
-        over: "The call ends with -32001.",
-        rules: &["limit.buffered-items", "limit.buffered-items.over"],
+        over: "A provider ends the call with -32001; a caller fails it locally.",
+        rules: &["limit.buffered-items", "limit.buffered-items.over", "limit.buffered-items.caller"],
     },
     Limit {
         name: "buffered_bytes",
@@ -121,7 +121,7 @@ pub const LIMITS: &[Limit] = &[
         unit: Unit::Bytes,
         default: 16 * MIB,
         minimum: MIB,
-        over: "The call whose item hits it ends with -32001.",
+        over: "The call whose item hits it ends, for a provider with -32001, for a caller locally.",
         rules: &["limit.buffered-bytes", "limit.buffered-bytes.over"],
     },
     Limit {
@@ -135,11 +135,11 @@ pub const LIMITS: &[Limit] = &[
     },
     Limit {
         name: "ext",
-        sentence: "The ext of one request frame, in encoded bytes.",
+        sentence: "The ext of one frame, in encoded bytes.",
         unit: Unit::Bytes,
         default: 16 * KIB,
         minimum: 4 * KIB,
-        over: "The request is answered -32600 without that ext; a notification is dropped.",
+        over: "A request is answered -32600 without that ext, a notification is dropped; a reply is taken without it.",
         rules: &["limit.ext", "ext.size"],
     },
     Limit {
@@ -149,7 +149,7 @@ pub const LIMITS: &[Limit] = &[
         default: 5,
         minimum: 0,
         over: "What is left is cut off.",
-        rules: &["close.local"],
+        rules: &["close.local.time"],
     },
 ];
 

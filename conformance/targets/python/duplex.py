@@ -161,7 +161,7 @@ class Incoming:
             self.connection.tell(self)
 
     def refuse(self, code, message):
-        """-32600 and -32000, which are decided before any hook and pass none."""
+        """-32600, -32000 and -32001, in which no hook has a say [middleware.refused.reply]."""
         self.reply(hooks=(), error={"code": code, "message": message})
 
     def _encode(self, frame):
@@ -502,7 +502,7 @@ class Connection:
             call.refuse(INVALID, "invalid request")  # [stream.args.invalid]
         elif (frame := self._inbound(call, Frame(call.method, message.get("payload"), more=more is True), message)) is not None:
             if not frame.end and not call.arguments.put(frame.payload, size):
-                call.reply(error={"code": OVERFLOW, "message": "too many arguments wait unread"})  # [limit.buffered-items.over]
+                call.refuse(OVERFLOW, "too many arguments wait unread")  # [limit.buffered-items.over]
             elif not frame.more:
                 call.arguments.close(EndOfItems())
 

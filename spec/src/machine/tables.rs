@@ -21,11 +21,12 @@ pub const CONNECTION: Machine = Machine {
         event("message", "message"),
         event("empty frame", "empty frame"),
         event("frame undecodable or too large", "undecodable"),
-        event("end of input", "end of input"),
+        event("end of the input alone", "end of input"),
         event("`close` called", "close()"),
         event("all that was due is written", "all written"),
         event("closing time over", "time over"),
-        event("transport breaks", "breaks"),
+        event("a limit of the connection passed", "limit"),
+        event("transport breaks, or ends both ways at once", "breaks"),
     ],
     cells: &[
         &[To("", 1), Never, Never, Never, Never],
@@ -56,6 +57,7 @@ pub const CONNECTION: Machine = Machine {
         ],
         &[Never, Stay("nothing"), To("once no call is left to answer", 4), To("", 4), Never],
         &[Never, Never, To("the rest is cut off", 4), To("the rest is cut off", 4), Never],
+        &[Never, To("own calls and handlers are told", 3), To("handlers are told", 3), Stay("nothing"), Never],
         &[
             To("reported", 4),
             To("own calls and open arguments fail, handlers are told", 4),
@@ -83,7 +85,7 @@ pub const PROVIDER: Machine = Machine {
     cells: &[
         &[To("start", 1), Stay("item"), Stay("dropped"), Stay("dropped")],
         &[To("start", 2), To("item or end", 2), Stay("dropped"), To("dropped", 0)],
-        &[To("start: `error` is ignored", 2), To("arguments fail", 2), Stay("dropped"), To("dropped", 0)],
+        &[Never, To("arguments fail", 2), Stay("dropped"), To("dropped", 0)],
         &[Stay("-32600"), To("-32600, arguments fail", 0), Stay("dropped"), To("dropped", 0)],
         &[To("-32600", 3), To("-32600, arguments fail", 3), Stay("dropped"), Stay("dropped")],
         &[Never, To("", 3), To("", 0), Never],
@@ -102,7 +104,9 @@ pub const CALLER: Machine = Machine {
         event("reply with `more: true`", "reply, more"),
         event("terminal reply", "terminal reply"),
         event("bad reply", "bad reply"),
-        event("given up: timeout, overflow, failed source or hook", "given up"),
+        event("the user aborts the arguments", "abort"),
+        event("an outbound hook answers", "hook answers"),
+        event("given up: timeout, dropped channel, overflow, failed hook, unsendable item", "given up"),
         event("connection ends", "connection ends"),
     ],
     cells: &[
@@ -111,6 +115,8 @@ pub const CALLER: Machine = Machine {
         &[Stay("ignored"), Stay("handed on"), Stay("handed on"), Stay("ignored")],
         &[Stay("ignored"), To("handed on; one `end` frame goes out", 3), To("handed on", 3), Stay("ignored")],
         &[Stay("ignored"), To("local error; one abort frame goes out", 3), To("local error", 3), Stay("ignored")],
+        &[To("local error; nothing is sent", 3), To("one abort frame goes out", 2), Stay("local error"), Stay("local error")],
+        &[To("answer handed on; nothing is sent", 3), To("answer handed on; one abort frame goes out", 3), Never, Never],
         &[
             To("local error; nothing is sent", 3),
             To("local error; one abort frame goes out", 3),

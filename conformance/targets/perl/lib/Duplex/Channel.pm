@@ -205,9 +205,10 @@ sub _settle ($self) {
     return 0;
 }
 
-# The peer ends the call; its handler learns of it where it reads.
-sub _refuse ($self, $code, $message) {
-    return $self->_reply(error => { code => $code, message => $message });
+# The peer ends the call; its handler learns of it where it reads. The error
+# passes the hooks before number $from: none of them with 0, all without.
+sub _refuse ($self, $code, $message, $from = undef) {
+    return $self->_reply(error => { code => $code, message => $message }, from => $from);
 }
 
 }

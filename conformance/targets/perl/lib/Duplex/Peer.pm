@@ -199,7 +199,7 @@ sub _request ($self, $m, $size, $ext_too_large) {
         return if !$call->{args_open};                         # a duplicate in flight
         if ($ext_too_large || !$aborts && !$more_ok) {
             $call->{args_open} = 0 if $last;
-            $call->_refuse(-32600, 'invalid request');
+            $call->_refuse(-32600, 'invalid request', 0);
             return $call->_deliver(failed => 'invalid request');
         }
         return $self->_argument($call, $m, $size, $last);
@@ -241,7 +241,7 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
     my $said = $self->run_hooks('inbound_request', $frame);
     $call->{ext} = $frame->{ext};
     if ($said) {
-        if    ($said->{failed}) { $call->_refuse(-32603, 'internal error') }
+        if    ($said->{failed}) { $call->_refuse(-32603, 'internal error', $said->{at}) }
         elsif ($said->{error})  { $call->_reply(error => $said->{error}, from => $said->{at}) }
         else                    { $call->_reply(payload => $said->{answer}, from => $said->{at}) }
         return $call->_deliver(failed => 'hook');              # behind the reply, which is the one that counts
@@ -257,7 +257,7 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
         my $limits = $self->limits;
         if (!$call->{waiter} && ($call->unread >= $limits->{buffered_items}
                 || $self->{unread_bytes} + $size > $limits->{buffered_bytes})) {
-            $call->_refuse(-32001, 'too many unread items');
+            $call->_refuse(-32001, 'too many unread items', 0);
             return $call->_deliver(failed => 'overflow');
         }
         $call->_deliver(item => $frame->{payload}, $size);
