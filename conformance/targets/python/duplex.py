@@ -319,6 +319,7 @@ class Outgoing:
         well_formed = isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str)
         if not well_formed and (error is not None or not isinstance(more, (bool, type(None)))):
             return self.end(LocalError("a bad reply"))  # [call.bad-reply]
+        ext = ext if self.connection.is_small(ext) else None  # [ext.size.reply]
         more = more is True and error is None  # [error.wins]
         end = message.get("end") is True and not more and message.get("payload") is None and error is None
         frame = Frame(self.method, message.get("payload"), ext, error, more, end, call=self)
@@ -462,10 +463,11 @@ class Connection:
             elif is_id(id) and self.incoming[id].arguments_open:  # else dropped, whatever it holds [call.duplicate]
                 self._go_on(self.incoming[id], message, size)
 
+    def is_small(self, ext):
+        return ext is None or len(self.codec.encode(ext)) <= EXT_LIMIT
+
     def _is_valid(self, message):
-        ext = as_map(message.get("ext"))
-        small = ext is None or len(self.codec.encode(ext)) <= EXT_LIMIT  # [ext.size]
-        return small and isinstance(message.get("more"), (bool, type(None)))
+        return self.is_small(as_map(message.get("ext"))) and isinstance(message.get("more"), (bool, type(None)))  # [ext.size]
 
     def _begin(self, id, message, size):
         more, method = message.get("more"), message.get("method")
@@ -496,6 +498,8 @@ class Connection:
         if call.replied:
             return self.forget(call)  # draining [stream.early]
         if error is not None:
+            if not self.is_small(as_map(message.get("ext"))):
+                message = message | {"ext": None}  # [ext.size.abort]
             if self._inbound(call, Frame(call.method, error=error), message) is not None:
                 call.arguments.close(Aborted("the caller gave up", error))  # [stream.abort]
         elif not self._is_valid(message):

@@ -197,7 +197,8 @@ sub _request ($self, $m, $size, $ext_too_large) {
             return;
         }
         return if !$call->{args_open};                         # a duplicate in flight
-        if ($ext_too_large || !$aborts && !$more_ok) {
+        $m->{ext} = undef if $aborts && $ext_too_large;        # an abort is heard all the same
+        if (!$aborts && ($ext_too_large || !$more_ok)) {
             $call->{args_open} = 0 if $last;
             $call->_refuse(-32600, 'invalid request', 0);
             return $call->_deliver(failed => 'invalid request');
