@@ -104,6 +104,8 @@ class MsgPack:
             raise Undecodable(str(error)) from None
         if reader.at != len(frame):
             raise Undecodable("bytes behind the message")
+        if isinstance(message, dict) and not all(isinstance(name, str) for name in message):
+            raise Undecodable("a member whose name is no string")  # [codec.msgpack.keys]
         return message
 
 

@@ -2,6 +2,8 @@
 //!
 //! Strings are checked for UTF-8 wherever they stand; otherwise a payload that is only passed on goes on as it came.
 
+mod once;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::{Code, Id};
 
@@ -9,6 +11,7 @@ use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecod
 use crate::error::RemoteError;
 use crate::ext::Ext;
 use crate::value::{Format, Raw};
+use once::each_key_once;
 
 /// The codec `msgpack`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,11 +41,11 @@ impl Codec for MessagePack {
             b"type" => message.kind = kind(&value),
             b"id" => message.id = id(&value),
             b"method" => message.method = Some(raw(value)),
-            b"payload" => message.payload = raw(value),
+            b"payload" => message.payload = raw(each_key_once(value)),
             b"more" => message.more = more(&value),
             b"end" => message.end = value.as_ref() == [TRUE],
             b"error" => message.error = error(&value),
-            b"ext" => message.ext = Ext::from_raw(raw(value)),
+            b"ext" => message.ext = Ext::from_raw(raw(each_key_once(value))),
             _ => {}
         })?;
         // r[codec.msgpack.reject]
@@ -142,7 +145,7 @@ fn error(value: &Bytes) -> ErrorMember {
     let entries = for_each_entry(value, usize::MAX, |key, value| match key {
         b"code" => code = integer(&value).and_then(|number| i64::try_from(number).ok()),
         b"message" => message = string(&value).map(str::to_owned),
-        b"data" => data = Some(raw(value)),
+        b"data" => data = Some(raw(each_key_once(value))),
         _ => {}
     });
     match (entries, code, message) {
@@ -182,7 +185,7 @@ fn for_each_entry(bytes: &Bytes, depth: usize, mut each: impl FnMut(&[u8], Bytes
     let mut at = head.size;
     for _ in 0..entries {
         let key_end = skip(bytes, at, 0)?;
-        // r[codec.msgpack.form]
+        // r[codec.msgpack.form] r[codec.msgpack.keys]
         let key = string(&bytes[at..key_end]).ok_or(Undecodable("a member name is no string".into()))?;
         let value_end = skip(bytes, key_end, depth.saturating_sub(1))?;
         each(key.as_bytes(), bytes.slice(key_end..value_end));
