@@ -2,11 +2,11 @@
 """Confirms the golden bytes of `messages/` with encoders that are not this project's.
 
 JSON is checked with Python's own `json`, MessagePack with the PyPI package `u-msgpack-python`, pinned in
-`requirements.txt`. For every valid vector the canonical bytes are what those encoders write for `message`, and every
+`requirements.txt`; `registry.py` beside this file does the like for the book's other codecs. For every valid vector the canonical bytes are what those encoders write for `message`, and every
 accepted encoding decodes to the same meaning; for every undecodable one those decoders refuse too.
 
     python3 vectors/confirm.py              check; exit 0 all confirmed, 1 a difference, 2 something is missing
-    python3 vectors/confirm.py --install    first make the virtual environment that holds the package
+    python3 vectors/confirm.py --install    first make the virtual environment that holds the packages
 
 It does not judge what a message means to a peer: rules and classes are the harness's.
 """
@@ -20,31 +20,34 @@ import subprocess
 import sys
 from pathlib import Path
 
+import registry
+
 HERE = Path(__file__).resolve().parent
 VENV = HERE.parent / "target" / "confirm-venv"
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
 def install():
-    """Makes the virtual environment, with the pinned package and nothing else."""
+    """Makes the virtual environment, with the pinned packages and nothing else."""
     subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run(pip + ["--no-deps", "--require-hashes", "-r", str(HERE / "requirements.txt")], check=True)
 
 
-def load_umsgpack():
-    """The MessagePack package: from this interpreter, or by starting again in the virtual environment."""
+def load_packages():
+    """The MessagePack package, and what the other codecs take: from this interpreter, or by starting again in the virtual
+    environment."""
     try:
         import umsgpack
-        return umsgpack
+        return umsgpack, registry.confirm()
     except ImportError:
         pass
     if PYTHON.exists() and Path(sys.prefix).resolve() != VENV.resolve():
         sys.exit(subprocess.run([str(PYTHON), str(Path(__file__).resolve())]).returncode)
     print(
-        "error: the Python package u-msgpack-python is missing.\n"
-        "Run `python3 vectors/confirm.py --install` once: it makes target/confirm-venv with the version that\n"
-        "vectors/requirements.txt pins. It needs the standard library's venv and pip, and a package index.",
+        "error: a Python package of vectors/requirements.txt is missing.\n"
+        "Run `python3 vectors/confirm.py --install` once: it makes target/confirm-venv with the versions that\n"
+        "this file pins. It needs the standard library's venv and pip, and a package index.",
         file=sys.stderr,
     )
     sys.exit(2)
@@ -256,7 +259,9 @@ def main():
     elif sys.argv[1:]:
         print(__doc__, file=sys.stderr)
         sys.exit(2)
-    confirmation = Confirmation(load_umsgpack())
+    umsgpack, (differences, missing) = load_packages()
+    confirmation = Confirmation(umsgpack)
+    confirmation.differences += differences
     files = sorted((HERE / "messages").glob("*/*.json"))
     if not files:
         print(f"error: no vectors in {HERE / 'messages'}", file=sys.stderr)
@@ -266,6 +271,8 @@ def main():
     for difference in confirmation.differences:
         print(difference)
     counts = confirmation.counts
+    asked = [name for name in registry.ENCODERS if name not in missing]
+    print(f"examples of the codec registry: {', '.join(asked)} compared" + (f"; no encoder for {', '.join(missing)}" if missing else ""))
     print(
         f"{counts['vectors']} vectors: {counts['canonical']} canonical encodings and {counts['accepted']} accepted ones "
         f"confirmed, {counts['refused']} undecodable ones refused, {len(confirmation.differences)} differences"
