@@ -45,10 +45,10 @@ fn the_printed_peer_serves() {
     assert_eq!(answers.first().map(String::as_str), Some("+OK"));
     let error = |id: u8, code: i32, message: &str| json!({"type": "rep", "id": id, "error": {"code": code, "message": message}});
     let expected = [
-        json!({"type": "rep", "id": 1, "payload": {"a": [1, "x"]}}),
+        json!({"type": "rep", "id": 1, "payload": {"a": [1, "x"]}, "more": false}),
         error(2, -32601, "method not found"),
         error(3, -32600, "invalid request"),
-        json!({"type": "rep", "id": 4, "payload": null}),
+        json!({"type": "rep", "id": 4, "payload": null, "more": false}),
     ];
     let parsed: Vec<Value> = answers[1..].iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let set = |messages: &[Value]| messages.iter().map(ToString::to_string).collect::<BTreeSet<_>>();

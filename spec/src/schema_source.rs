@@ -70,11 +70,8 @@ pub fn emit_should() -> Value {
                 "then": { "x-rule": "message.method.reply", "not": { "required": ["method"] } },
             },
             {
-                "if": is_type("rep"),
-                "then": {
-                    "if": has("error", not_null()),
-                    "then": { "x-rule": "message.more.error", "not": { "required": ["more"] } },
-                },
+                "if": { "properties": { "type": { "const": "rep" } }, "required": ["type", "error"] },
+                "then": { "x-rule": "message.more.error", "not": { "required": ["more"] } },
             },
             {
                 "if": terminal_result(),

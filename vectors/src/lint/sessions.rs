@@ -11,7 +11,7 @@ use crate::corpus::Corpus;
 use crate::session::{Action, BytesPart, BytesSource, FrameSource, Framing, Greeting, RawFrame, Session, Step};
 
 /// Methods of the conformance service that are asked and never notified: their replies are what a session waits for.
-const CONTROL: &[&str] = &["describe", "release", "sunk", "register", "unregister", "inspect", "call", "offer", "close"];
+const CONTROL: &[&str] = &["describe", "release", "sunk", "register", "unregister", "inspect", "offer", "close"];
 
 /// The largest id in a session that shares its connection: the runner moves a session's ids up by whole thousands.
 const SHARED_ID_MAX: u64 = 999;
