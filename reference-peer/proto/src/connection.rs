@@ -473,7 +473,7 @@ impl Connection {
             return;
         }
         self.input_ended = true;
-        // r[close.pending]
+        // r[close.pending] r[close.half.pending]
         self.fail_calls();
         // r[close.args] A call whose arguments will never be complete is not answered.
         for key in self.provider.keys() {

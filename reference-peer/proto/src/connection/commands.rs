@@ -118,7 +118,8 @@ impl Connection {
         Delivery::Delivered
     }
 
-    /// A request frame that would not fit any more: the call ends, its arguments are discarded. r[limit.buffered-items.over]
+    /// A request frame that would not fit any more: the call ends, its arguments are discarded, and no hook has a say.
+    /// r[limit.buffered-items.over] r[middleware.refused.reply]
     fn overflow(&mut self, key: ServeKey, is_complete: bool) {
         let Some(serving) = self.provider.get_mut(key) else { return };
         serving.inbox.end(Err(Failure::Overflow));
@@ -180,7 +181,7 @@ impl Connection {
             Reply::End => Body::ResultEnd,
             Reply::Error(error) => Body::Error(error),
         };
-        // r[message.more.false]
+        // r[message.more.false] r[message.more.error]
         let more = (!matches!(reply, Reply::Error(_))).then_some(false);
         match self.put_message(&Outgoing { id: Some(id), body, more, ext }) {
             // r[call.reply] r[call.reply.nothing-after]
@@ -438,6 +439,7 @@ impl Connection {
         }
     }
 
+    /// r[close.half.call]
     fn check_calling(&self) -> Result<(), SendError> {
         if self.is_closing() || self.input_ended || self.is_greeting() { Err(SendError::Closed) } else { Ok(()) }
     }

@@ -43,10 +43,10 @@ impl Connection {
 
     fn notification(&mut self, message: Message) {
         let Some(method) = self.method_of(&message) else {
-            // r[message.invalid.notification]
+            // r[message.invalid.notification] `error` is not looked at: r[message.error.notification]
             return self.dropped("a notification without a method");
         };
-        // r[call.notification.more]
+        // r[call.notification.more] r[ext.size.notification]
         if message.more != More::No || self.is_ext_too_large(&message) {
             return self.dropped("a notification that is not valid");
         }
@@ -90,7 +90,7 @@ impl Connection {
         self.events.push_back(Event::Request { key, first: true, frame });
     }
 
-    /// Answers a call that never starts. r[stream.args.invalid-first]
+    /// Answers a call that never starts, past all hooks. r[stream.args.invalid-first] r[middleware.refused]
     fn reject(&mut self, id: Id, code: Code, is_open: bool) {
         if is_open {
             self.provider.drain(id);
@@ -126,7 +126,7 @@ impl Connection {
             }
         };
         if let Some(serving) = self.provider.get_mut(key) {
-            // r[ext.newest] r[ext.sticky]
+            // r[ext.newest] r[ext.sticky] r[ext.size.abort]
             if let Some(ext) = message.ext.filter(|_| !is_ext_too_large) {
                 serving.ext = Some(ext);
             }
@@ -138,6 +138,7 @@ impl Connection {
     /// r[stream.args.invalid]
     fn invalid_continuation(&mut self, id: Id, key: ServeKey, more: More) {
         self.fail_args(key, Failure::Invalid);
+        // r[stream.args.invalid.ends]
         if more == More::No {
             self.provider.end_args(key);
         }
@@ -181,6 +182,7 @@ impl Connection {
             // r[call.reply.unknown] r[call.reply.late] r[call.reply.to-reply]
             return self.dropped("a reply to no open call");
         };
+        // r[ext.size.reply]
         call.reply_ext = message.ext.filter(|ext| ext.raw().bytes().len() <= ext_limit);
         let frame = match (message.error, message.more) {
             // r[error.wins]

@@ -65,7 +65,7 @@ impl Provider {
         self.serving.get_mut(&key)
     }
 
-    /// Calls that wait for their reply, and notifications whose handler runs.
+    /// Calls that wait for their reply, and notifications whose handler runs. r[limit.open-calls.running] r[limit.open-calls.draining]
     pub(crate) fn open(&self) -> usize {
         self.unanswered() + self.notifications
     }
