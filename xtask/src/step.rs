@@ -28,8 +28,12 @@ pub(crate) fn cargo_build(packages: &[&str]) -> Step {
 
 /// A program of this workspace, where cargo has put it: beside this one.
 pub(crate) fn program(name: &str) -> Step {
-    let own = std::env::current_exe().expect("invariant: a running program has a path");
-    Step::new(own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+    Step::new(beside(&format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// A file beside this program, in a folder that cargo has made and nobody commits.
+pub(crate) fn beside(name: &str) -> PathBuf {
+    std::env::current_exe().expect("invariant: a running program has a path").with_file_name(name)
 }
 
 /// The workspace's root.
