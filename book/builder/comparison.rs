@@ -17,7 +17,7 @@ use crate::prepare::{Sources, count, rule_link, vector_link};
 /// Below the repository's root.
 const FOLDER: &str = "conformance/results";
 /// The columns, in order; other files come behind.
-const ORDER: [&str; 5] = ["reference", "python", "perl", "published-javascript", "published-python"];
+const ORDER: [&str; 6] = ["reference", "python", "perl", "published-javascript", "published-python", "published-go"];
 /// How a rule came out, the worst first: a rule is what its worst case is.
 const WORST: [&str; 8] = ["fault", "failed", "known", "warned", "blocked", "held", "not-claimed", "left-out"];
 

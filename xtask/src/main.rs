@@ -81,7 +81,7 @@ fn conformance(args: &[String]) -> ExitCode {
 /// What the book's comparison is made of: each target in the same configurations. A run that fails is a result, too; a
 /// target that cannot be run keeps its last one, and the others are measured all the same.
 fn compare(args: &[String]) -> bool {
-    const TARGETS: [&str; 5] = ["reference", "python", "perl", "published-javascript", "published-python"];
+    const TARGETS: [&str; 6] = ["reference", "python", "perl", "published-javascript", "published-python", "published-go"];
     if let Some(unknown) = args.iter().find(|arg| !TARGETS.contains(&arg.as_str())) {
         eprintln!("error: the book does not compare `{unknown}`; it compares {}", TARGETS.join(", "));
         return false;
