@@ -16,6 +16,11 @@ use crate::run::{RunOptions, run};
 use crate::select::Selection;
 use crate::target::{Target, TargetKind};
 
+/// How often a mutant is tried whose target does not come up.
+const ATTEMPTS: usize = 3;
+/// The fault of a hunt that never began.
+const NOT_UP: &str = "the target does not come up";
+
 /// Runs mutants of one target.
 pub struct Hunter {
     target: Target,
@@ -107,6 +112,17 @@ impl Hunter {
 
     /// Runs a mutant.
     pub async fn hunt(&self, mutant: &Mutant) -> Hunt {
+        // No mutant keeps a target from coming up: where it does not, the machine was too busy.
+        for _ in 1..ATTEMPTS {
+            let hunt = self.hunt_once(mutant).await;
+            if hunt.faults.iter().all(|fault| fault != NOT_UP) {
+                return hunt;
+            }
+        }
+        self.hunt_once(mutant).await
+    }
+
+    async fn hunt_once(&self, mutant: &Mutant) -> Hunt {
         let mut hunt = Hunt {
             mutant: mutant.name(),
             rule: mutant.rule.clone(),
@@ -136,7 +152,7 @@ impl Hunter {
                 finished.configuration.is_some_and(|configuration| self.broken.contains(&(configuration, finished.case.clone())));
             match finished.verdict {
                 Verdict::Fail | Verdict::Warn if finished.case == "target:smoke" => {
-                    hunt.faults.push("the target does not come up".to_owned());
+                    hunt.faults.push(NOT_UP.to_owned());
                 }
                 Verdict::Fail | Verdict::Warn if is_broken => {}
                 Verdict::Fail | Verdict::Warn if finished.rules.contains(&mutant.rule) => hunt.killers.push(finished.case),
