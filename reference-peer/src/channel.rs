@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use duplex_proto::connection::{ArgFrame, CallEnd, Failure, Read, Reply, ReplyFrame, ServeKey};
-use duplex_proto::{Code, Ext, Format, Id, Raw, RemoteError};
+use duplex_proto::{Code, DecodeError, Ext, Format, Id, Raw, RemoteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
@@ -116,7 +116,7 @@ impl Channel {
     /// [`Error::Remote`] when the provider ended its results with an error, [`Error::Aborted`] when the caller gave its
     /// arguments up, [`Error::Closed`] when the connection ended first.
     pub async fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
-        Ok(self.recv_raw().await?.map(|item| item.decode()).transpose()?)
+        self.recv_raw().await?.map(|item| item.decode()).transpose().map_err(self.unfit())
     }
 
     /// Like [`Channel::recv`], with the item as it came.
@@ -137,7 +137,7 @@ impl Channel {
     /// # Errors
     /// As [`Channel::recv`], and when the value does not fit the type.
     pub async fn argument<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        Ok(self.argument_raw().await?.decode()?)
+        self.argument_raw().await?.decode().map_err(self.unfit())
     }
 
     /// Like [`Channel::argument`], with the value as it came.
@@ -161,6 +161,14 @@ impl Channel {
             return Err(Error::Stream);
         }
         Ok(result)
+    }
+
+    /// What an item is that does not fit the type asked for.
+    pub(crate) fn unfit(&self) -> fn(DecodeError) -> Error {
+        match &self.sender.side {
+            Side::Provider(_) => Error::Argument,
+            Side::Caller(_) => Error::Decode,
+        }
     }
 
     async fn read(&mut self) -> Read {
@@ -497,6 +505,8 @@ pub(crate) fn failure(error: BoxError, link: &Link) -> Option<RemoteError> {
         Some(Error::Closed) if link.status() >= Status::InputEnded => None,
         // r[stream.abort.reply]
         Some(Error::Aborted(_)) => Some(RemoteError::of(Code::ABORTED)),
+        // r[error.payload-unfit]
+        Some(Error::Argument(_)) => Some(RemoteError::of(Code::INVALID_PAYLOAD)),
         _ => Some(RemoteError::of(Code::FAILED)),
     }
 }

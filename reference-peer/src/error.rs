@@ -6,8 +6,8 @@ use duplex_proto::{Code, DecodeError, EncodeError, EndReason, RemoteError};
 
 use crate::address::ConnectError;
 
-/// What a handler or hook fails with: anything. A [`RemoteError`] in it goes to the caller as it is, everything else as
-/// -32603 without a word of what it says.
+/// What a handler or hook fails with: anything. A [`RemoteError`] in it goes to the caller as it is, [`Error::Argument`] as -32602,
+/// everything else as -32603 without a word of what it says.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an operation on a peer or channel failed.
@@ -16,7 +16,7 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// |---|---|---|
 /// | [`Remote`](Blame::Remote) | [`Remote`](Error::Remote), [`Aborted`](Error::Aborted) | look at the code, which the two sides have agreed on |
 /// | [`PeerMisbehaved`](Blame::PeerMisbehaved) | [`BadReply`](Error::BadReply), [`BadRequest`](Error::BadRequest), some of [`Greeting`](Error::Greeting) | tell its authors: it breaks a rule of the protocol |
-/// | [`PeerIncompatible`](Blame::PeerIncompatible) | [`Refused`](Error::Refused), [`Decode`](Error::Decode), [`Stream`](Error::Stream), some of [`Greeting`](Error::Greeting) and [`Connect`](Error::Connect) | bring the two sides to one codec, one type, one kind of call |
+/// | [`PeerIncompatible`](Blame::PeerIncompatible) | [`Refused`](Error::Refused), [`Decode`](Error::Decode), [`Argument`](Error::Argument), [`Stream`](Error::Stream), some of [`Greeting`](Error::Greeting) and [`Connect`](Error::Connect) | bring the two sides to one codec, one type, one kind of call |
 /// | [`ConnectionGone`](Blame::ConnectionGone) | [`Closed`](Error::Closed), [`Timeout`](Error::Timeout), most of [`Greeting`](Error::Greeting) and [`Connect`](Error::Connect) | connect again, call again, if the call may run twice |
 /// | [`Caller`](Blame::Caller) | [`Encode`](Error::Encode), [`TooLarge`](Error::TooLarge), [`Unsendable`](Error::Unsendable), [`Ended`](Error::Ended), [`Overflow`](Error::Overflow), [`Hook`](Error::Hook) | mend this program |
 ///
@@ -88,6 +88,9 @@ pub enum Error {
     /// What came does not fit the type asked for.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// The same for an argument that a handler reads. A handler that fails with it is answered -32602. r[error.payload-unfit]
+    #[error(transparent)]
+    Argument(DecodeError),
     /// What was to be sent has no encoding.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -116,7 +119,7 @@ impl Error {
         match self {
             Self::Remote(_) | Self::Aborted(_) => Blame::Remote,
             Self::BadReply(_) | Self::BadRequest => Blame::PeerMisbehaved,
-            Self::Refused(_) | Self::Decode(_) | Self::Stream => Blame::PeerIncompatible,
+            Self::Refused(_) | Self::Decode(_) | Self::Argument(_) | Self::Stream => Blame::PeerIncompatible,
             Self::Closed | Self::Timeout | Self::Connect(ConnectError::Io(..)) => Blame::ConnectionGone,
             #[cfg(feature = "websocket")]
             Self::Connect(ConnectError::WebSocket(..)) => Blame::PeerIncompatible,
@@ -213,6 +216,7 @@ mod tests {
             (Error::Refused("-ERR".to_owned()), Blame::PeerIncompatible),
             (Error::Greeting(EndReason::Refuses(Refusal::Codec)), Blame::PeerIncompatible),
             (Error::Decode(null.decode::<u8>().expect_err("null is no number")), Blame::PeerIncompatible),
+            (Error::Argument(null.decode::<u8>().expect_err("null is no number")), Blame::PeerIncompatible),
             (Error::Stream, Blame::PeerIncompatible),
             (Error::Closed, Blame::ConnectionGone),
             (ConnectError::Io(Address::Stdio, std::io::ErrorKind::ConnectionRefused.into()).into(), Blame::ConnectionGone),

@@ -81,7 +81,7 @@
 //! | a call that is waited for | with its reply, its time limit, or the drop of its future | a late reply is ignored; 1.0 has no cancel, so the handler runs on |
 //! | a caller's [`Channel`] | with the last result, an error, or its drop | arguments that had not ended are aborted: nobody takes them for whole |
 //! | a handler | by returning | a stream that it began ends; if it sent nothing, the caller gets -32603 |
-//! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is; all else is -32603 without a word of what it says; the peer lives on |
+//! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is, an argument that does not fit its type is -32602; all else is -32603 without a word of what it says; the peer lives on |
 //! | a [`Callback`] | when it is dropped, unless it was [kept](Callback::keep), or with its connection | calling it finds no such method |
 //! | a connection | by [`Peer::close`], [`Peer::shutdown`], the other side, or a frame that is none; never by the drop of a [`Peer`] | [`Peer::closed`] returns, [`Peer::end_reason`] says why, all that waits fails with [`Error::Closed`] |
 //!

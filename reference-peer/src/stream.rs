@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use duplex_proto::Raw;
+use duplex_proto::{DecodeError, Raw};
 use futures_core::Stream;
 use futures_sink::Sink;
 use serde::Serialize;
@@ -49,6 +49,7 @@ type ReadBack = (Box<Channel>, Result<Option<Raw>, Error>);
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Items<T> {
     reader: Reader,
+    unfit: fn(DecodeError) -> Error,
     item: PhantomData<fn() -> T>,
 }
 
@@ -61,7 +62,7 @@ pub struct ItemSink<T> {
 
 impl<T> Items<T> {
     pub(crate) fn new(channel: Channel) -> Self {
-        Self { reader: Reader::new(channel), item: PhantomData }
+        Self { unfit: channel.unfit(), reader: Reader::new(channel), item: PhantomData }
     }
 }
 
@@ -70,7 +71,7 @@ impl<T: DeserializeOwned> Stream for Items<T> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let item = ready!(self.reader.poll_next(cx));
-        Poll::Ready(item.map(|item| Ok(item?.decode()?)))
+        Poll::Ready(item.map(|item| item?.decode().map_err(self.unfit)))
     }
 }
 

@@ -7,6 +7,8 @@ use duplex_peer::{
     Blame, BoxError, Channel, Code, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal, RemoteError,
     Rpc, Transport, Verdict,
 };
+use futures_util::TryStreamExt;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -167,6 +169,36 @@ async fn the_end_of_a_connection_reaches_callers_and_handlers() {
     client.close();
     assert!(matches!(calling.await.expect("no panic"), Err(Error::Closed)));
     assert_eq!(hears.recv().await, Some("closed"));
+}
+
+#[tokio::test]
+async fn an_argument_that_does_not_fit_is_told_however_it_is_read() {
+    let rpc = server();
+    rpc.register("sum", |channel: Channel| async move {
+        let sender = channel.sender();
+        let sum = channel.into_stream::<i64>().try_fold(0, async |sum, number| Ok(sum + number)).await?;
+        Ok(sender.send_last(&sum).await?)
+    })
+    .expect("a free name");
+    rpc.register("misreads", |mut channel: Channel| async move {
+        let callback: String = channel.argument().await?;
+        // What the callback says is no argument of this handler.
+        Ok(channel.send_last(&channel.call::<_, i64>(&callback, &()).await?).await?)
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    for method in ["add", "double", "twice", "sum"] {
+        let unfit = client.call::<_, ()>(method, &json!({ "a": 1 })).await.expect_err("no such argument");
+        assert_eq!(unfit.code(), Some(Code::INVALID_PAYLOAD), "{method}");
+    }
+    let mut late = client.open("double");
+    late.send(&1).await.expect("open");
+    late.send(&"two").await.expect("open");
+    assert_eq!(late.recv::<i64>().await.expect("an item"), Some(2));
+    assert_eq!(late.recv::<i64>().await.expect_err("no number").code(), Some(Code::INVALID_PAYLOAD));
+    let callback = client.callback_fn(|(): ()| async { Ok::<_, BoxError>("text") });
+    let failed = client.call::<_, ()>("misreads", &callback).await.expect_err("a handler's own failure");
+    assert_eq!(failed.code(), Some(Code::FAILED));
 }
 
 #[tokio::test(start_paused = true)]

@@ -116,7 +116,7 @@ async fn echo(mut channel: Channel) -> Result<(), BoxError> {
 
 async fn sum(mut channel: Channel) -> Result<(), BoxError> {
     let (mut whole, mut fraction) = (0_i64, None::<f64>);
-    while let Some(number) = items(&mut channel).await? {
+    while let Some(number) = channel.recv::<Value>().await? {
         match (number.as_i64(), number.as_f64()) {
             (Some(number), _) => whole = whole.checked_add(number).ok_or("the total is too large")?,
             (None, Some(number)) => fraction = Some(fraction.unwrap_or_default() + number),
@@ -127,13 +127,6 @@ async fn sum(mut channel: Channel) -> Result<(), BoxError> {
         None => Ok(channel.send_last(&whole).await?),
         #[expect(clippy::cast_precision_loss, reason = "a sum with a fraction in it is a double")]
         Some(fraction) => Ok(channel.send_last(&(whole as f64 + fraction)).await?),
-    }
-}
-
-async fn items(channel: &mut Channel) -> Result<Option<Value>, BoxError> {
-    match channel.recv().await {
-        Err(Error::Decode(_)) => Err(unfit()),
-        other => Ok(other?),
     }
 }
 
@@ -151,7 +144,7 @@ struct Take {
 }
 
 async fn take(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let Take { n, trace } = argument(&mut channel).await?;
+    let Take { n, trace } = channel.argument().await?;
     let trace = |event: Value| {
         if let Some(key) = &trace {
             state.sink(key, event);
@@ -183,7 +176,7 @@ struct Count {
 }
 
 async fn count(mut channel: Channel) -> Result<(), BoxError> {
-    let Count { n } = argument(&mut channel).await?;
+    let Count { n } = channel.argument().await?;
     for number in 1..n {
         channel.send(&number).await?;
     }
@@ -206,7 +199,7 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<V
 }
 
 async fn fail_after(mut channel: Channel) -> Result<(), BoxError> {
-    let Fail { code, message, data, n } = argument(&mut channel).await?;
+    let Fail { code, message, data, n } = channel.argument().await?;
     for number in 1..=n {
         channel.send(&number).await?;
     }
@@ -226,7 +219,7 @@ struct Crash {
 }
 
 async fn crash(mut channel: Channel) -> Result<(), BoxError> {
-    let Crash { text, after } = argument(&mut channel).await?;
+    let Crash { text, after } = channel.argument().await?;
     for number in 1..=after {
         channel.send(&number).await?;
     }
@@ -234,7 +227,7 @@ async fn crash(mut channel: Channel) -> Result<(), BoxError> {
 }
 
 async fn hold(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let key: String = argument(&mut channel).await?;
+    let key: String = channel.argument().await?;
     let token = state.take(&key);
     tokio::pin!(token);
     let is_held = tokio::select! {
@@ -263,7 +256,7 @@ async fn over(channel: &Channel) {
 }
 
 async fn release(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let key: String = argument(&mut channel).await?;
+    let key: String = channel.argument().await?;
     state.release(&key);
     Ok(channel.send_last(&()).await?)
 }
@@ -275,7 +268,7 @@ struct Sink {
 }
 
 async fn sink(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let Sink { key, value } = argument(&mut channel).await?;
+    let Sink { key, value } = channel.argument().await?;
     state.sink(&key, value);
     Ok(channel.send_last(&()).await?)
 }
@@ -287,7 +280,7 @@ struct Sunk {
 }
 
 async fn sunk(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let Sunk { key, n } = argument(&mut channel).await?;
+    let Sunk { key, n } = channel.argument().await?;
     let values = tokio::select! {
         values = state.sunk(&key, n) => values,
         () = channel.closed() => return Err(Error::Closed.into()),
@@ -309,7 +302,7 @@ enum Offered {
 }
 
 async fn offer(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let Offer { kind } = argument(&mut channel).await?;
+    let Offer { kind } = channel.argument().await?;
     let callback = match kind {
         Offered::Echo => channel.callback(echo),
         Offered::Call => {
@@ -328,7 +321,7 @@ struct Named {
 }
 
 async fn register_echo(rpc: Rpc, mut channel: Channel) -> Result<(), BoxError> {
-    let Named { name } = argument(&mut channel).await?;
+    let Named { name } = channel.argument().await?;
     match rpc.register(&name, echo) {
         // It echoes already, or it is a method of the service, which stays what it is.
         Ok(()) | Err(RegisterError::Taken(_)) => {}
@@ -338,7 +331,7 @@ async fn register_echo(rpc: Rpc, mut channel: Channel) -> Result<(), BoxError> {
 }
 
 async fn unregister(rpc: Rpc, state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let Named { name } = argument(&mut channel).await?;
+    let Named { name } = channel.argument().await?;
     rpc.unregister(&name);
     state.release_callback(&name);
     Ok(channel.send_last(&()).await?)
@@ -370,14 +363,6 @@ async fn close(channel: Channel) -> Result<(), BoxError> {
     channel.send_last(&()).await?;
     channel.peer().close();
     Ok(())
-}
-
-/// The single argument; -32602 if it does not fit.
-pub(crate) async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
-    match channel.argument().await {
-        Err(Error::Decode(_)) => Err(unfit()),
-        other => Ok(other?),
-    }
 }
 
 fn unfit() -> BoxError {

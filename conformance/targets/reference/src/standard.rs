@@ -8,7 +8,7 @@ use duplex_peer::middleware::{Authentication, Deadlines, Identity, Policy, Traci
 use duplex_peer::{BoxError, Call, CallEnd, Channel, ConnectionId, Hook, HookFrame, Raw, RegisterError, Rpc, Verdict};
 use rmpv::Value;
 
-use crate::service::{argument, with_state};
+use crate::service::with_state;
 use crate::state::State;
 
 /// The key of ext that wakes middlewares: a list of their names.
@@ -66,7 +66,7 @@ async fn whoami(mut channel: Channel) -> Result<(), BoxError> {
 }
 
 async fn enlist(mut channel: Channel) -> Result<(), BoxError> {
-    let key: String = argument(&mut channel).await?;
+    let key: String = channel.argument().await?;
     unit(&channel)?.with(|enlisted| enlisted.push(key)).ok_or("the unit has ended")?;
     Ok(channel.send_last(&()).await?)
 }

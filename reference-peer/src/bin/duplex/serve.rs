@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{
-    Address, BoxError, Channel, Code, DecodeError, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions,
-};
+use duplex_peer::{Address, BoxError, Channel, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
@@ -111,7 +109,7 @@ struct Alarm {
 fn register(rpc: &Rpc) -> Result<(), RegisterError> {
     rpc.register_fn("add", |(a, b): (f64, f64)| async move { Ok::<_, BoxError>(number(a + b)) })?;
     rpc.register("count", |mut channel: Channel| async move {
-        let to: u64 = argument(&mut channel).await?;
+        let to: u64 = channel.argument().await?;
         for n in 1..=to {
             channel.send(&n).await?;
         }
@@ -124,7 +122,7 @@ fn register(rpc: &Rpc) -> Result<(), RegisterError> {
         Ok(channel.finish().await?)
     })?;
     rpc.register("alarm", |mut channel: Channel| async move {
-        let Alarm { after, call, text } = argument(&mut channel).await?;
+        let Alarm { after, call, text } = channel.argument().await?;
         let after = Duration::try_from_secs_f64(after).map_err(|error| RemoteError::new(1, error.to_string()))?;
         tokio::time::sleep(after).await;
         let answer: Value = channel.call(&call, &text).await?;
@@ -139,15 +137,6 @@ fn register(rpc: &Rpc) -> Result<(), RegisterError> {
     })?;
     shell::register(rpc)?;
     register_todo(rpc)
-}
-
-pub(crate) async fn argument<T: serde::de::DeserializeOwned>(channel: &mut Channel) -> Result<T, BoxError> {
-    Ok(channel.argument_raw().await?.decode().map_err(unfit)?)
-}
-
-/// r[error.payload-unfit]
-pub(crate) fn unfit(_: DecodeError) -> RemoteError {
-    RemoteError::of(Code::INVALID_PAYLOAD)
 }
 
 /// Whole numbers stay whole.

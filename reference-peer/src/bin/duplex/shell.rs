@@ -3,11 +3,9 @@
 //! It is a shell of its own, with files that are not there and no programs at all: whoever can reach a demo must not reach the
 //! machine that it runs on.
 
-use duplex_peer::{BoxError, Channel, RegisterError, Rpc};
+use duplex_peer::{Channel, RegisterError, Rpc};
 use serde::Deserialize;
 use serde_json::json;
-
-use crate::serve::argument;
 
 const PROMPT: &str = "$ ";
 /// A line that is longer is cut: whoever holds a key down must not fill the memory.
@@ -51,9 +49,9 @@ struct Shown {
 
 pub(crate) fn register(rpc: &Rpc) -> Result<(), RegisterError> {
     rpc.register("shell", |mut channel: Channel| async move {
-        let mut shell = Shell { size: argument(&mut channel).await?, line: String::new() };
+        let mut shell = Shell { size: channel.argument().await?, line: String::new() };
         channel.send(PROMPT).await?;
-        while let Some(typed) = next(&mut channel).await? {
+        while let Some(typed) = channel.recv().await? {
             match typed {
                 Typed::Size(size) => shell.size = size,
                 Typed::Keys { keys } => {
@@ -70,11 +68,6 @@ pub(crate) fn register(rpc: &Rpc) -> Result<(), RegisterError> {
         // Who hangs up has left.
         Ok(channel.send_last(&json!({ "status": 0 })).await?)
     })
-}
-
-async fn next(channel: &mut Channel) -> Result<Option<Typed>, BoxError> {
-    let item = channel.recv_raw().await?;
-    Ok(item.map(|item| item.decode().map_err(crate::serve::unfit)).transpose()?)
 }
 
 impl Shell {

@@ -8,7 +8,6 @@ use duplex_peer::{BoxError, Channel, Code, Error, Ext, Format, Raw, RemoteError,
 use rmpv::Value;
 use serde::Deserialize;
 
-use super::argument;
 use crate::state::State;
 
 #[derive(Clone, Deserialize)]
@@ -62,7 +61,7 @@ fn once() -> usize {
 }
 
 pub(super) async fn call(state: Arc<State>, mut channel: Channel) -> Result<(), BoxError> {
-    let mut call: Call = argument(&mut channel).await?;
+    let mut call: Call = channel.argument().await?;
     call.args.extend(call.fill.map(|length| Value::from("x".repeat(length))));
     if call.when == When::After {
         channel.send_last(&()).await?;
