@@ -286,6 +286,8 @@ impl Link {
                 if state.core.incoming() == 0 || state.core.is_closing() {
                     return;
                 }
+                // Whoever writes next is to say so, as to a sender that waits for room.
+                self.is_congested.store(true, Ordering::Relaxed);
             }
             written.await;
         }

@@ -230,7 +230,10 @@ async fn a_graceful_close_answers_what_runs_for_as_long_as_it_may() {
         async move { served.shutdown(ends).await }
     });
     may_end.add_permits(2);
+    let before = tokio::time::Instant::now();
     closing.await.expect("no panic");
+    // The clock stands still unless nothing else can happen.
+    assert_eq!(before.elapsed(), Duration::ZERO, "the last answer ends the waiting, and not the limit");
     assert_eq!(served.end_reason(), Some(EndReason::Local));
     for (call, n) in calls.into_iter().zip([1, 2]) {
         assert_eq!(call.await.expect("no panic").expect("an answer"), n);
