@@ -99,8 +99,8 @@
 //! while too much waits to be written. Reading never waits for a slow channel, since the frame that would free it may be behind;
 //! a channel whose reader falls too far behind fails by itself, with [`Error::Overflow`] or -32001, and stops no other.
 //!
-//! Each handler is a task, so that one that waits holds up nothing. One that computes for long belongs on
-//! [`spawn_blocking`](tokio::task::spawn_blocking). Hooks are no tasks and must not wait.
+//! A handler that waits holds up nothing. One that computes for long belongs on [`spawn_blocking`](tokio::task::spawn_blocking), as
+//! in any task of tokio. Hooks run where frames are read and sent, and must not wait.
 //!
 //! # Features
 //!
