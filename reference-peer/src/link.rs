@@ -140,13 +140,8 @@ impl Link {
 
     /// Does what follows from a change of the core. `is_lone`: what was put out is not worth waiting for more.
     fn settle(&self, mut state: MutexGuard<'_, State>, is_lone: bool) {
-        let (early, ended) = if self.has_hooks() {
-            (self.take_early_ends(&mut state), self.take_ended(&mut state))
-        } else {
-            // Nobody is to be told.
-            while state.core.poll_ended().is_some() {}
-            (Vec::new(), Vec::new())
-        };
+        let early = if self.has_hooks() { self.take_early_ends(&mut state) } else { Vec::new() };
+        let (ended, mut wakers) = Self::take_ended(&mut state);
         let status = if state.core.is_greeting() {
             Status::Greeting
         } else if state.core.is_closing() {
@@ -163,10 +158,10 @@ impl Link {
                 self.write_now();
             }
             self.send_early_ends(early);
+            wakers.into_iter().for_each(Waker::wake);
             return self.tell(ended);
         }
         state.status = status;
-        let mut wakers: Vec<Waker> = Vec::new();
         if status > Status::Open {
             wakers.extend(state.args_readers.drain().map(|(_, waker)| waker));
             wakers.extend(state.reply_readers.drain().map(|(_, waker)| waker));
@@ -522,11 +517,12 @@ impl Link {
     fn release_in(&self, mut state: MutexGuard<'_, State>, key: ServeKey) {
         state.args_readers.remove(&key);
         state.core.release(key);
-        let ended = self.take_ended(&mut state);
+        let (ended, wakers) = Self::take_ended(&mut state);
         state.served.remove(&key);
         let is_lone = is_last_reply(&state.core);
         self.settle(state, is_lone);
         self.tell(ended);
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A caller lets go of its call.

@@ -235,13 +235,23 @@ impl Link {
         }
     }
 
-    /// Those calls that have ended and that hooks are to be told of.
-    pub(super) fn take_ended(&self, state: &mut State) -> Vec<(Arc<Call>, CallEnd)> {
-        let told = std::iter::from_fn(|| state.core.poll_ended()).filter_map(|ended| match ended {
-            Ended::Served(key, end) => Some((Arc::clone(state.served.get(&key)?), end)),
-            Ended::Called(id, end) => Some((state.called.remove(&id)?.0, end)),
-        });
-        told.collect()
+    /// Those calls that have ended and that hooks are to be told of, and whoever reads on a channel that has ended: the reply
+    /// may have been another task's.
+    pub(super) fn take_ended(state: &mut State) -> (Vec<(Arc<Call>, CallEnd)>, Vec<Waker>) {
+        let (mut told, mut readers) = (Vec::new(), Vec::new());
+        while let Some(ended) = state.core.poll_ended() {
+            match ended {
+                Ended::Served(key, end) => {
+                    told.extend(state.served.get(&key).map(|call| (Arc::clone(call), end)));
+                    readers.extend(state.args_readers.remove(&key));
+                }
+                Ended::Called(id, end) => {
+                    told.extend(state.called.remove(&id).map(|(call, _)| (call, end)));
+                    readers.extend(state.reply_readers.remove(&id));
+                }
+            }
+        }
+        (told, readers)
     }
 
     pub(super) fn tell(&self, ended: Vec<(Arc<Call>, CallEnd)>) {
