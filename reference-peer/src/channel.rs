@@ -180,9 +180,14 @@ impl Channel {
                     match &mut *called.stage() {
                         Stage::Open(id) => break *id,
                         Stage::Local(reads) => return reads.pop_front().unwrap_or(Read::End),
+                        // r[close.pending] Nothing can be opened any more.
+                        Stage::Unopened if called.link.status() >= Status::InputEnded => return Read::Failed(Failure::Closed),
                         Stage::Unopened => {}
                     }
-                    opened.await;
+                    tokio::select! {
+                        () = opened => {}
+                        () = called.link.reached(Status::InputEnded) => {}
+                    }
                 };
                 poll_fn(|cx| called.link.poll_reply(id, cx)).await
             }
