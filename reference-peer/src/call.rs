@@ -82,6 +82,12 @@ impl Call {
         self.values.remove()
     }
 
+    /// A first frame is about to pass the hooks. Where an earlier one could not be sent, this is another call to them.
+    pub(crate) fn begin(&self) {
+        self.seen.store(0, Ordering::Relaxed);
+        self.is_told.store(false, Ordering::Relaxed);
+    }
+
     /// A hook is about to see the first frame.
     pub(crate) fn see(&self, hooks: usize) {
         self.seen.fetch_max(hooks, Ordering::Relaxed);

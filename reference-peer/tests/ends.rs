@@ -156,6 +156,21 @@ async fn a_caller_tells_ends_whoever_brings_them() {
 }
 
 #[tokio::test]
+async fn a_call_that_was_not_sent_is_another_one_when_it_is_tried_again() {
+    let (watch, mut hears) = Watch::new("first");
+    let server = Rpc::new();
+    methods(&server);
+    let (client, _served) = join(&Rpc::new().with_hook(watch), &server).await;
+    let mut channel = client.open("echo");
+    channel.send_last(&"x".repeat(2 << 20)).await.expect_err("too large");
+    channel.send_last("x").await.expect("an open connection");
+    assert_eq!(channel.recv::<String>().await.expect("an echo").as_deref(), Some("x"));
+    for line in ["first echo Local", "first echo Result"] {
+        assert_eq!(hears.recv().await.as_deref(), Some(line));
+    }
+}
+
+#[tokio::test]
 async fn nested_calls_end_inside_their_own() {
     let (watch, mut hears) = Watch::new("first");
     let server = Rpc::new().with_hook(watch);

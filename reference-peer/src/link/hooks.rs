@@ -118,6 +118,9 @@ impl Link {
 
     /// Passes a request frame of ours through the hooks. `Ok(Err(reply))`: a hook answered in the provider's place.
     pub(crate) fn pass_outbound_request(&self, mut frame: HookFrame) -> Result<Result<HookFrame, ReplyFrame>, Error> {
+        if frame.is_first() {
+            frame.call.begin();
+        }
         // r[middleware.outbound]
         for (index, hook) in self.hooks().iter().enumerate() {
             if frame.is_first() {
