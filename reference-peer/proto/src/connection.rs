@@ -67,7 +67,7 @@ pub struct Config {
 }
 
 /// What happened.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The greeting is through: calls can be made.
@@ -234,8 +234,8 @@ enum Phase {
     Closing,
 }
 
-/// The state of one connection.
-#[derive(Debug)]
+/// The state of one connection: plain data, so that a clone goes on by itself from where this one is.
+#[derive(Clone, Debug)]
 pub struct Connection {
     role: Role,
     framing: Framing,

@@ -13,7 +13,7 @@ use super::{CallEnd, Ended};
 use crate::ext::Ext;
 
 /// One call, from its first frame until its user lets go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Calling {
     pub(crate) method: Arc<str>,
     /// Whether the arguments can still be sent.
@@ -30,7 +30,7 @@ pub(crate) struct Calling {
     pub(crate) reply_ext: Option<Ext>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     calls: Table<Id, Calling>,
     last: u64,

@@ -46,7 +46,7 @@ pub enum Failure {
 const SMALL: usize = 4096;
 
 /// Unread items of one channel.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Inbox {
     /// The first item, if no other came before it that is unread: most channels never have two.
     first: Option<Raw>,

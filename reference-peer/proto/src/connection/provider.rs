@@ -27,7 +27,7 @@ pub(crate) enum IdState {
 }
 
 /// One served call or notification, until its handler lets go.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Serving {
     /// `None`: a notification.
     pub(crate) id: Option<Id>,
@@ -41,7 +41,7 @@ pub(crate) struct Serving {
     pub(crate) inbox: Inbox,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Provider {
     ids: Table<Id, IdState>,
     serving: Table<ServeKey, Serving>,

@@ -6,4 +6,5 @@ mod greeting;
 mod pair;
 mod programs;
 mod provider;
+mod search;
 mod splitting;
