@@ -127,6 +127,7 @@ impl Workload {
 #[derive(Serialize)]
 struct Figures {
     rounds: usize,
+    processors: usize,
     stacks: [&'static str; STACKS.len()],
     rows: Vec<Row>,
     cost: cost::Cost,
@@ -163,7 +164,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let cost = runtime.block_on(cost::measure());
-    let figures = Figures { rounds, stacks: STACKS, rows, cost };
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let figures = Figures { rounds, processors, stacks: STACKS, rows, cost };
     if let Some(file) = write {
         let text = serde_json::to_string_pretty(&figures).expect("plain data") + "\n";
         if let Err(error) = fs::write(&file, text) {

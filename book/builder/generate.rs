@@ -12,14 +12,15 @@ use duplex_spec::rule::Rule;
 use duplex_vectors::{MessageVector, Session};
 
 use crate::prepare::{Sources, count, relative, rule_link, vector_links};
-use crate::{comparison, coverage, sequence, states};
+use crate::{comparison, coverage, figures, sequence, states};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     "rule-index",
     "rule-counts",
     "coverage",
     "comparison",
+    "figures",
     "error-codes",
     "limits",
     "sessions",
@@ -42,6 +43,7 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
         "rule-counts" => rule_counts(sources),
         "coverage" => coverage::markdown(path, sources),
         "comparison" => comparison::markdown(path, sources),
+        "figures" => figures::markdown(sources.figures),
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
         "sessions" => sessions(path, sources),

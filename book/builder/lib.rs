@@ -8,6 +8,7 @@ mod comparison;
 mod coverage;
 mod dialogue;
 mod examples;
+mod figures;
 mod generate;
 mod links;
 mod prepare;
@@ -28,6 +29,7 @@ use mdbook_driver::config::Config;
 use crate::comparison::Results;
 use crate::coverage::Mutants;
 use crate::examples::{Examples, Seen};
+use crate::figures::Figures;
 use crate::prepare::Sources;
 
 /// Marks a folder as one that this program wrote and may therefore empty.
@@ -36,7 +38,7 @@ const OURS: &str = ".duplex-book";
 /// Builds `root/book` into `out` and checks it.
 ///
 /// `root` is the repository: besides the chapters, `root/vectors` and, where they exist, `root/spec/schemas`,
-/// `root/conformance/mutants` and `root/conformance/results` are read.
+/// `root/conformance/mutants`, `root/conformance/results` and `root/bench/results.json` are read.
 /// `out` is emptied first, unless it holds something that no earlier build wrote, which is an error.
 pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
     let src = root.join("book/src");
@@ -46,6 +48,7 @@ pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
     let mutants = Mutants::load(root)?;
     let framed = coverage::framed(root)?;
     let results = Results::load(root)?;
+    let figures = Figures::load(root)?;
     let mut book = load(root, out)?;
     let chapters: BTreeMap<String, String> =
         book.book.chapters().filter_map(|c| Some((c.path.as_ref()?.to_str()?.to_owned(), c.name.clone()))).collect();
@@ -56,6 +59,7 @@ pub fn build(root: &Path, out: &Path) -> Result<Report, BookError> {
         mutants: &mutants,
         framed: &framed,
         results: &results,
+        figures: figures.as_ref(),
     };
 
     let mut problems = prepare::citations(&sources);
@@ -151,6 +155,14 @@ pub enum BookError {
     /// The results of a run do not parse.
     #[error("{}: {what}; `cargo xtask compare` writes it", path.display())]
     Results {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        what: String,
+    },
+    /// The figures of a benchmark do not parse.
+    #[error("{}: {what}; `cargo xtask bench` writes it", path.display())]
+    Figures {
         /// The file.
         path: PathBuf,
         /// Why.

@@ -18,6 +18,7 @@ use duplex_vectors::Corpus;
 use crate::Problem;
 use crate::comparison::Results;
 use crate::coverage::{self, Mutants};
+use crate::figures::Figures;
 use crate::{dialogue, generate};
 
 /// What the generated parts are made of.
@@ -34,6 +35,7 @@ pub(crate) struct Sources<'a> {
     pub(crate) framed: &'a BTreeSet<String>,
     /// What implementations did, as runs saw it.
     pub(crate) results: &'a [Results],
+    pub(crate) figures: Option<&'a Figures>,
 }
 
 /// Rules that vectors and mutants cite and no chapter has.

@@ -353,3 +353,25 @@ fn a_rust_program_is_compiled_or_says_that_it_is_not() {
     fixture.build().expect("the chapter is among the compiled ones");
     Fixture::new(RULE, &program.replace("rust", "rust,shape")).build().expect("it says so");
 }
+
+#[test]
+fn figures_stand_beside_each_other_and_beside_the_floor() {
+    let fixture = Fixture::new(RULE, "# Two\n\n<!-- generated: figures -->\n");
+    fixture.build().expect("a repository without figures has a book all the same");
+    assert!(fixture.page("sub/two.html").contains("Nothing was measured yet"));
+    fixture.write(
+        "bench/results.json",
+        r#"{"rounds": 7, "processors": 2, "stacks": ["floor", "duplex", "other"],
+            "rows": [{"workload": "small calls", "unit": "calls/s", "rates": [2000.0, 1500.4, null]}],
+            "cost": {"connections": 10000, "connection": {"caller": 1, "provider": 2}, "channels": 5, "channel": {"caller": 3, "provider": 4},
+                     "after_calls": [[0, 10.0]], "beside_channels": [[0, 20.0], [10, 1234567.0]]}}"#,
+    );
+    fixture.build().expect("the figures parse");
+    let page = fixture.page("sub/two.html");
+    for cell in ["2,000", "1,500", "75 %", "–", "10,000", "1,234,567"] {
+        assert!(page.contains(&format!(">{cell}</td>")) || page.contains(&format!(">{cell}</th>")), "{cell}: {page}");
+    }
+    fixture.write("bench/results.json", "{}");
+    let what = fixture.failure();
+    assert!(what.contains("bench/results.json: missing field") && what.contains("cargo xtask bench"), "{what}");
+}
