@@ -3,6 +3,7 @@
 //! Thin on purpose: it compiles in seconds, and every verb that does real work is a program of the crate that the work
 //! belongs to. What lives here is the order of things (`test`) and the rules of the house (`tidy`).
 
+mod fuzz;
 mod step;
 mod tidy;
 mod verify;
@@ -29,6 +30,8 @@ Usage: cargo xtask <verb> [arguments]
   coverage            every rule beside the checks that decide it; fails on a rule without one
   mutants [...]       runs peers that are wrong in one way each against the checks of the rule that they break, and says
                       which caught them; with arguments of its own: `cargo xtask mutants --help`
+  fuzz [target]       feeds random bytes to the reference peer's core, 10 seconds for each target: json, msgpack, frames,
+                      connection; --seconds N for longer; an input behind the target runs that one again. Wants a C++ compiler
   bench [part]        speed and cost of the reference peer beside other RPC stacks, and of the harness beside the frames
                       that it exchanges; `peer` or `harness` is one of the two. Wants a quiet machine; the peer's is a large build
   tidy                the rules of the house: arrows between crates, file heads, links, rule citations
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         "coverage" => harness("coverage", rest),
         "mutants" if rest.is_empty() => harness("mutants", &["--quick".to_owned()]),
         "mutants" => harness("mutants", rest),
+        "fuzz" => fuzz::run(rest),
         "bench" => bench(rest),
         "tidy" => status(tidy::run()),
         "bless" => status(bless().iter().all(Step::run)),

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use crate::step::{Step, cargo, cargo_build, program};
-use crate::tidy;
+use crate::{fuzz, tidy};
 
 /// A named part of the test run.
 struct Part {
@@ -16,7 +16,7 @@ struct Part {
 }
 
 enum Does {
-    Tidy,
+    Own(fn() -> bool),
     Steps(Vec<Step>),
 }
 
@@ -33,7 +33,7 @@ fn parts() -> Vec<Part> {
         )
     };
     vec![
-        Part { name: "tidy", what: "the rules of the house", does: Does::Tidy },
+        Part { name: "tidy", what: "the rules of the house", does: Does::Own(tidy::run) },
         part("format", "rustfmt", vec![cargo(["fmt", "--all", "--check"])]),
         part("codegen", "generated files are fresh", crate::codegen(&["--check".to_owned()])),
         part(
@@ -46,6 +46,11 @@ fn parts() -> Vec<Part> {
             "every crate's tests, one of them for each session against the reference peer",
             vec![cargo(["test", "--workspace", "--quiet", "--no-fail-fast"])],
         ),
+        Part {
+            name: "fuzz",
+            what: "random bytes, some seconds for each decoder and a whole connection",
+            does: Does::Own(fuzz::briefly),
+        },
         part(
             "golden",
             "golden bytes, confirmed by encoders that are not ours",
@@ -109,7 +114,7 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
 impl Part {
     fn run(&self) -> bool {
         match &self.does {
-            Does::Tidy => tidy::run(),
+            Does::Own(run) => run(),
             Does::Steps(steps) => steps.iter().all(|step| {
                 eprintln!("$ {}", step.shown());
                 step.run()
