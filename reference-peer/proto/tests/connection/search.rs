@@ -19,6 +19,9 @@ use bytes::Bytes;
 use duplex_proto::Connection;
 use duplex_spec::machine::{Cell, Machine};
 
+/// More states than any search has: one that counts up for ever fails, and does not hang.
+const MOST: usize = 400_000;
+
 /// A state that the search can go on from, and how it was reached.
 #[derive(Clone)]
 struct Node<S> {
@@ -52,6 +55,7 @@ fn explore<S: Clone + Debug, A: Debug>(
             drop(told);
             if seen.insert(fingerprint(&next.state)) {
                 open.push_back(next);
+                assert!(seen.len() < MOST, "something is never the same again");
             }
         }
     }

@@ -227,6 +227,9 @@ fn check(state: &mut State) {
             .collect();
         assert!(!args.contains(&Read::Pending), "a handler waits for ever");
         assert!(core.call(&Arc::from("m"), None, false, None).is_err());
+        let is_due = |key: &ServeKey| core.is_unanswered(*key);
+        let whole = args.iter().filter(|read| **read == Read::End).count();
+        assert!(state.served.iter().filter(|key| is_due(key)).count() <= whole, "only what came whole is answered");
     }
     if core.is_closing() {
         assert_eq!((core.outgoing(), core.incoming(), core.draining()), (0, 0, 0));

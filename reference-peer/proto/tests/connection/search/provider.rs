@@ -68,7 +68,8 @@ impl Frame {
             Self::Last => r#""payload":1"#,
             Self::End => r#""payload":null,"end":true"#,
             Self::Abort => r#""error":{"code":5,"message":"gone"},"more":false"#,
-            Self::BadAbort => r#""error":"gone""#,
+            // An abort whatever else it says: the arguments end.
+            Self::BadAbort => r#""error":"gone","more":true"#,
             // The ext is larger than the limit here; the method would be no fault of a later frame.
             Self::InvalidLast => r#""payload":1,"ext":{"long":"long"}"#,
             Self::InvalidMore => r#""payload":1,"ext":{"long":"long"},"more":true"#,
@@ -78,8 +79,10 @@ impl Frame {
     }
 
     /// The row of the table.
-    fn event(self) -> &'static str {
+    fn event(self, state: usize) -> &'static str {
         match self {
+            // What opens a call is no abort of it.
+            Self::BadAbort if state == 0 => "frame with `more: true`",
             Self::More => "frame with `more: true`",
             Self::Last | Self::End => "last frame, with an item or `end`",
             Self::Abort | Self::BadAbort => "abort frame",
@@ -186,7 +189,7 @@ fn act(cells: &mut Cells, state: &mut State, act: Act) {
     let (acted, event, seen) = match act {
         Act::Frame(id, frame) => {
             let seen = take_frame(state, id, frame, &reads);
-            (Some(id), Some(frame.event()), Some(seen))
+            (Some(id), Some(frame.event(before[index(id)])), Some(seen))
         }
         Act::Close | Act::Break => {
             if let Act::Close = act {
