@@ -37,6 +37,7 @@ enum Act {
     Close,
     AllWritten,
     ClosingTimeout,
+    Limit,
     Break,
     /// What is in no row: it leaves the connection as it is, but for the last reply that is due.
     Call {
@@ -45,7 +46,7 @@ enum Act {
     Answer(usize),
 }
 
-const EVERY: [Act; 17] = [
+const EVERY: [Act; 18] = [
     Act::Greeting,
     Act::Refusal,
     Act::GreetingTimeout,
@@ -58,6 +59,7 @@ const EVERY: [Act; 17] = [
     Act::Close,
     Act::AllWritten,
     Act::ClosingTimeout,
+    Act::Limit,
     Act::Break,
     Act::Call { more: true },
     Act::Call { more: false },
@@ -74,11 +76,12 @@ impl Act {
             Self::Message { .. } => "message",
             Self::EmptyFrame => "empty frame",
             Self::Undecodable | Self::TooLong => "frame undecodable or too large",
-            Self::EndOfInput => "end of input",
+            Self::EndOfInput => "end of the input alone",
             Self::Close => "`close` called",
             Self::AllWritten => "all that was due is written",
             Self::ClosingTimeout => "closing time over",
-            Self::Break => "transport breaks",
+            Self::Limit => "a limit of the connection passed",
+            Self::Break => "transport breaks, or ends both ways at once",
             Self::Call { .. } | Self::Answer(_) => return None,
         })
     }
@@ -86,7 +89,8 @@ impl Act {
 
 impl State {
     fn new(role: Role) -> Self {
-        let limits = Limits::default();
+        let mut limits = Limits::default();
+        (limits.outbound_bytes, limits.frame) = (0, 200);
         let core = Connection::new(Config { role, framing: Framing::Newline, codecs: vec![Arc::new(Json)], limits });
         Self { core, role, made: Vec::new(), served: Vec::new() }
     }
@@ -140,6 +144,7 @@ impl State {
                 core.handle_closing_timeout();
                 core.handle_transport_failure();
             }
+            Act::Limit => self.pass_limit(),
             Act::Break => core.handle_transport_failure(),
             Act::Call { more } => {
                 self.made.push(core.call(&Arc::from("m"), Some(&json("1")), more, None).expect("the connection is open"));
@@ -148,6 +153,19 @@ impl State {
         }
         // Handlers that can answer at once have none to give here.
         self.core.handle_flushed();
+    }
+
+    /// Keepalives fill what may wait to be written; then comes a frame that nobody can wait for.
+    fn pass_limit(&mut self) {
+        let core = &mut self.core;
+        for _ in 0..=core.limits().frame {
+            _ = core.keepalive();
+        }
+        core.handle_frame(line(r#"{"type":"req","id":99,"method":5}"#));
+        let large = json(&format!("\"{}\"", "x".repeat(core.limits().frame)));
+        for key in &self.served {
+            _ = core.reply(*key, &Reply::Result(large.clone()), None);
+        }
     }
 
     /// Takes the events; says what there was.
@@ -190,7 +208,9 @@ fn act(cells: &mut Cells, state: &mut State, act: Act) {
         2 if state.core.incoming() == 0 => assert!(after >= 3, "{of_the_table}"),
         _ => assert_eq!(after, to, "{of_the_table}"),
     }
-    if to == 4 && ["all that was due is written", "closing time over", "transport breaks"].contains(&event) {
+    if to == 4
+        && ["all that was due is written", "closing time over", "transport breaks, or ends both ways at once"].contains(&event)
+    {
         assert_eq!(after, 4, "{of_the_table}");
     }
     check_words(state, does, &events, &of_the_table);

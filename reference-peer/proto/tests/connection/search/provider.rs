@@ -81,8 +81,9 @@ impl Frame {
     /// The row of the table.
     fn event(self, state: usize) -> &'static str {
         match self {
-            // What opens a call is no abort of it.
-            Self::BadAbort if state == 0 => "frame with `more: true`",
+            // `error` means nothing on the frame that opens a call.
+            Self::BadAbort if state == 0 => Self::More.event(state),
+            Self::Abort if state == 0 => Self::Last.event(state),
             Self::More => "frame with `more: true`",
             Self::Last | Self::End => "last frame, with an item or `end`",
             Self::Abort | Self::BadAbort => "abort frame",
