@@ -69,11 +69,13 @@ fn supersede(value: &[u8], head: Range<usize>, starts: &[usize], end: usize, edi
     let entry = |entry: usize| starts[2 * entry]..starts.get(2 * entry + 2).copied().unwrap_or(end);
     let before = edits.len();
     if entries <= FEW {
-        let is_again = |&earlier: &usize| (earlier + 1..entries).any(|later| key(later) == key(earlier));
+        let is_again = |&earlier: &usize| {
+            key(earlier).is_some_and(|earlier_key| (earlier + 1..entries).any(|later| key(later) == Some(earlier_key)))
+        };
         edits.extend((0..entries).filter(is_again).map(|again| (entry(again), Bytes::new())));
     } else {
         let mut last = HashMap::with_capacity(entries);
-        let superseded = (0..entries).filter_map(|index| last.insert(key(index), index));
+        let superseded = (0..entries).filter_map(|index| last.insert(key(index)?, index));
         edits.extend(superseded.map(|again| (entry(again), Bytes::new())));
     }
     let gone = edits.len() - before;
@@ -85,8 +87,11 @@ fn supersede(value: &[u8], head: Range<usize>, starts: &[usize], end: usize, edi
 }
 
 /// A key as it reads: one text can be written in several widths. The flag tells a text from other bytes.
-fn key(bytes: &[u8]) -> (bool, &[u8]) {
-    string(bytes).map_or((false, bytes), |text| (true, text.as_bytes()))
+///
+/// `None`: a container, which is like no other key. Containers inside each other as keys would be compared again at each level.
+fn key(bytes: &[u8]) -> Option<(bool, &[u8])> {
+    let is_container = head(bytes).is_ok_and(|head| matches!(head.kind, HeadKind::Array(_) | HeadKind::Map(_)));
+    (!is_container).then(|| string(bytes).map_or((false, bytes), |text| (true, text.as_bytes())))
 }
 
 fn edited(value: &[u8], mut edits: Vec<Edit>) -> Bytes {
@@ -128,6 +133,13 @@ mod tests {
     fn what_goes_goes_with_all_that_is_in_it() {
         assert_eq!(once("82 a1 61 82 01 02 01 03 a1 61 04"), "81 a1 61 04");
         assert_eq!(once("82 a1 61 04 a1 61 82 01 02 01 03"), "81 a1 61 81 01 03");
+    }
+
+    #[test]
+    fn a_key_that_is_a_container_is_like_no_other() {
+        let key = "82 01 01 01 02";
+        assert_eq!(once(&format!("82 {key} c0 {key} c3")), "82 81 01 02 c0 81 01 02 c3", "and has each of its own keys once");
+        assert_eq!(once(&format!("82 01 82 {key} c0 {key} c3 01 c0")), "81 01 c0");
     }
 
     #[test]
