@@ -100,7 +100,10 @@ impl Prober<'_> {
     async fn unknown(&self, variables: Vec<(&'static str, String)>, what: String) -> Option<Finding> {
         let mut process = match Process::start(self.command, self.folder, &variables) {
             Ok(process) => process,
-            Err(error) => return Some(judge::finding(FindingKind::NotStarted, "", error.to_string())),
+            Err(error) => {
+                let kind = if error.is_ours { FindingKind::Harness } else { FindingKind::NotStarted };
+                return Some(judge::finding(kind, "", error.to_string()));
+            }
         };
         let Some((stdin, mut stdout)) = process.take_pipes() else {
             return Some(judge::finding(FindingKind::Harness, "", "The process has no standard input and output."));
@@ -133,7 +136,8 @@ impl Prober<'_> {
         let peer = match Peer::start(self.target, configuration, limit).await {
             Ok(peer) => peer,
             Err(error) => {
-                return Some(judge::finding(FindingKind::NotStarted, "", format!("The target does not come up: {error}.")));
+                let kind = if error.is_ours() { FindingKind::Harness } else { FindingKind::NotStarted };
+                return Some(judge::finding(kind, "", format!("The target does not come up: {error}.")));
             }
         };
         match peer.stop().await {

@@ -40,6 +40,10 @@ pub const FIRST_FENCE: i128 = 900_000_001;
 /// Frames that may wait until a step takes them.
 const UNREAD: usize = 10_000;
 
+/// Bytes of a frame that waits behind others as the message that it is. A longer one waits as it came: decoded it can be many
+/// times as large.
+const KEPT_DECODED: usize = 64 * 1024;
+
 /// The first connection's name.
 pub const FIRST: &str = "a";
 
@@ -116,12 +120,14 @@ pub enum Output {
 pub enum Input {
     /// A connection is open.
     Connected(String),
-    /// A connection cannot be had.
-    NotConnected(String, String),
+    /// A connection cannot be had: why, and how that shows.
+    NotConnected(String, String, Unserved),
     /// A frame came.
     Frame(String, Vec<u8>),
     /// Bytes came that make no frame: what is wrong, and the first of them. Nothing more comes from this connection.
     Unframed(String, String, Vec<u8>),
+    /// So much of a frame has come that is not whole yet, perhaps nothing.
+    Unfinished(String, Vec<u8>),
     /// The connection ended, with these bytes of an unfinished frame.
     Ended(String, Vec<u8>),
     /// More came than a session can need. Nothing more comes from this connection.
@@ -134,6 +140,19 @@ pub enum Input {
     Exited(Exit),
     /// The deadline passed.
     Late,
+}
+
+/// How it shows that a connection is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unserved {
+    /// It is refused.
+    Refused,
+    /// It is ended as soon as it is there.
+    Reset,
+    /// Nothing comes.
+    Silent,
+    /// The harness itself has no room for it.
+    Ours,
 }
 
 /// How a process ended.
@@ -206,6 +225,8 @@ struct Conn {
     inbox: VecDeque<Received>,
     connected: bool,
     greeted: bool,
+    /// The first bytes of a frame that is not whole, as of the last time that this was told.
+    unfinished: Vec<u8>,
     ended: Option<Vec<u8>>,
     write_ended: bool,
     /// Whether the tester does not read.
@@ -315,7 +336,7 @@ impl<'a> Machine<'a> {
                     conn.connected = true;
                 }
             }
-            Input::NotConnected(name, why) => self.not_connected(&name, &why),
+            Input::NotConnected(name, why, unserved) => self.not_connected(&name, &why, unserved),
             Input::Frame(name, bytes) => self.frame_came(&name, bytes),
             Input::Unframed(name, what, bytes) => {
                 let record = self.record(&name, Raw::Received(bytes));
@@ -324,6 +345,11 @@ impl<'a> Machine<'a> {
             Input::Flood(name) => {
                 let record = self.transcript.next();
                 self.receive(&name, Came::Flood, record);
+            }
+            Input::Unfinished(name, bytes) => {
+                if let Some(conn) = self.conns.get_mut(&name) {
+                    conn.unfinished = bytes;
+                }
             }
             Input::Ended(name, rest) => {
                 if !rest.is_empty() {
@@ -511,7 +537,8 @@ impl<'a> Machine<'a> {
                     self.transcript.set_aside(record);
                 }
             }
-            _ => self.receive(name, Came::Message(message), record),
+            _ if conn.inbox.is_empty() || bytes.len() <= KEPT_DECODED => self.receive(name, Came::Message(message), record),
+            _ => self.receive(name, Came::Frame(bytes), record),
         }
     }
 
@@ -526,38 +553,58 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn not_connected(&mut self, name: &str, why: &str) {
+    fn not_connected(&mut self, name: &str, why: &str, unserved: Unserved) {
         match &self.state {
-            State::Alive(_) => self.not_alive(why),
+            State::Alive(_) => self.not_alive(why, unserved),
             _ => {
-                let mut finding = self.finding(FindingKind::NotStarted, format!("Connection `{name}` cannot be opened: {why}."));
-                finding.rule = "target.exit".to_owned();
+                let (kind, rule) = match unserved {
+                    Unserved::Refused | Unserved::Silent => (FindingKind::NotStarted, "target.exit"),
+                    Unserved::Reset => (FindingKind::Closed, self.greeting_rule()),
+                    Unserved::Ours => (FindingKind::Harness, "target.exit"),
+                };
+                let mut finding = self.finding(kind, format!("Connection `{name}` cannot be opened: {why}."));
+                finding.rule = rule.to_owned();
                 self.ended_early(finding);
             }
         }
     }
 
     fn late(&mut self) {
+        if self.is_stdio() && self.exit.is_some() && self.end_orphaned() {
+            return;
+        }
         match &self.state {
             State::Ready | State::Over => {}
             State::Connecting { conn, .. } => {
                 let conn = conn.clone();
-                self.not_connected(&conn, "nothing within the time limit");
+                self.not_connected(&conn, "nothing within the time limit", Unserved::Silent);
             }
             State::Greeting { .. } => {
                 let mut finding = self.finding(FindingKind::Hang, "The greeting is not answered.");
-                finding.rule =
-                    if self.setup.configuration.role == Role::Acceptor { "greeting.accept" } else { "greeting.form" }.to_owned();
+                finding.rule = self.greeting_rule().to_owned();
                 self.silent(&mut finding);
                 self.fail(finding);
             }
             State::Expecting(_) => self.expect_late(),
             State::Asking(_) => self.asking_late(),
             State::Taking(_) => self.taking_late(),
-            State::Alive(_) => self.not_alive("a new connection gets no answer within the time limit"),
+            State::Alive(_) => self.not_alive("a new connection gets no answer within the time limit", Unserved::Silent),
             State::Draining { .. } => self.draining_late(),
             State::Exiting { .. } => self.exiting_late(),
         }
+    }
+
+    /// Takes a connection for ended whose process is gone, whoever still holds its pipes. Says whether there was one.
+    fn end_orphaned(&mut self) -> bool {
+        let orphaned = self.conns.iter().filter(|(_, conn)| conn.connected && conn.ended.is_none());
+        let orphaned: Vec<String> = orphaned.map(|(name, _)| name.clone()).collect();
+        for name in &orphaned {
+            self.record(name, Raw::Ended);
+            if let Some(conn) = self.conns.get_mut(name) {
+                conn.ended = Some(std::mem::take(&mut conn.unfinished));
+            }
+        }
+        !orphaned.is_empty()
     }
 
     /// Notes what happened on a connection. That of the machine itself is no part of the dialogue.
@@ -639,6 +686,7 @@ impl Conn {
             inbox: VecDeque::new(),
             connected: false,
             greeted: false,
+            unfinished: Vec::new(),
             ended: None,
             write_ended: false,
             paused: false,

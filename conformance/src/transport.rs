@@ -4,8 +4,8 @@
 //! is not looked at here.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use duplex_vectors::Framing;
@@ -16,8 +16,11 @@ use tokio::task::AbortHandle;
 use crate::schedule::Schedule;
 use crate::wire::framing::Deframer;
 
-/// Frames and bytes that one session may receive.
-const BUDGET: (u64, u64) = (300_000, 512 * 1024 * 1024);
+/// Frames and bytes that one session may receive: several times what any session asks for, and little enough to keep.
+const BUDGET: (u64, u64) = (300_000, 32 * 1024 * 1024);
+
+/// Bytes of an unfinished frame that are shown.
+const SHOWN: usize = 64;
 
 /// How long one write may take. A target that does not read so long is not waited for.
 const WRITE_LIMIT: Duration = Duration::from_secs(30);
@@ -95,6 +98,14 @@ impl Hub {
 struct Received {
     frames: AtomicU64,
     bytes: AtomicU64,
+    /// The first bytes of a frame that is not whole yet.
+    unfinished: Mutex<Vec<u8>>,
+}
+
+impl Received {
+    fn unfinished(&self, rest: &[u8]) {
+        rest[..rest.len().min(SHOWN)].clone_into(&mut self.unfinished.lock().unwrap_or_else(PoisonError::into_inner));
+    }
 }
 
 /// How fast a connection is read.
@@ -144,6 +155,12 @@ impl Link {
             // An error says that the connection is gone, which its reader tells.
             let _gone = commands.send(command);
         }
+    }
+
+    /// The first bytes of a frame that has begun to come and is not whole.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<u8> {
+        self.received.unfinished.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Stops reading; what comes stays with the system, which holds little.
@@ -210,7 +227,7 @@ async fn read(
         // A reset is an end like any other.
         let count = read.unwrap_or(0);
         if count == 0 {
-            break Event::Ended(deframer.rest()[..deframer.rest().len().min(64)].to_vec());
+            break Event::Ended(deframer.rest()[..deframer.rest().len().min(SHOWN)].to_vec());
         }
         let bytes = received.bytes.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
         deframer.push(&buffer[..count]);
@@ -231,6 +248,7 @@ async fn read(
         if bytes > BUDGET.1 {
             break Event::Flood;
         }
+        received.unfinished(deframer.rest());
         if is_slow {
             slow_reads += 1;
             tokio::time::sleep(APART).await;

@@ -3,7 +3,6 @@
 use duplex_vectors::Eventually;
 
 use super::encode::StepError;
-use super::transcript::Raw;
 use super::{Machine, State};
 use crate::event::FindingKind;
 use crate::pattern::{Bindings, Divergence, Normal};
@@ -174,8 +173,7 @@ impl<'a> Machine<'a> {
         }
         let mut finding = self.finding(FindingKind::Hang, "The target does not answer a question of the harness.");
         finding.expected = vec!["an answer to the question".to_owned()];
-        let record = self.transcript.push(&control.conn, Raw::Silent(self.setup.pace.limit), self.step, self.now);
-        finding.divergence = Some(record);
+        self.silent(&mut finding);
         self.fail(finding);
     }
 }

@@ -3,7 +3,7 @@
 
 use duplex_vectors::Role;
 
-use super::{Came, Conn, Connection, FIRST, Machine, Received, State};
+use super::{Came, Conn, Connection, FIRST, Machine, Received, State, Unserved};
 use crate::event::{Finding, FindingKind};
 
 /// The connection on which the machine asks whether the process lives.
@@ -107,7 +107,7 @@ impl Machine<'_> {
                     true
                 }
                 Some(Err(_)) => {
-                    self.not_alive("a new connection is not greeted");
+                    self.not_alive("a new connection is not greeted", Unserved::Refused);
                     true
                 }
             },
@@ -118,7 +118,7 @@ impl Machine<'_> {
                     self.resolve_end(alive.after);
                     true
                 } else if conn.ended.is_some() {
-                    self.not_alive("a new connection ends without an answer");
+                    self.not_alive("a new connection ends without an answer", Unserved::Refused);
                     true
                 } else {
                     false
@@ -134,8 +134,8 @@ impl Machine<'_> {
         }
     }
 
-    /// The process does not serve a new connection: it is dead or deaf.
-    pub(super) fn not_alive(&mut self, why: &str) {
+    /// The process does not serve a new connection: it is deaf, or ends every one.
+    pub(super) fn not_alive(&mut self, why: &str, unserved: Unserved) {
         let State::Alive(alive) = std::mem::replace(&mut self.state, State::Ready) else { return };
         self.close_probe();
         let finding = match alive.after {
@@ -144,7 +144,12 @@ impl Machine<'_> {
                 self.finding(FindingKind::Closed, "The target ended the connection, and then serves no other.")
             }
         };
-        let mut finding = Finding { kind: FindingKind::Hang, ..finding };
+        let mut finding = finding;
+        match unserved {
+            Unserved::Refused | Unserved::Reset => {}
+            Unserved::Silent => finding.kind = FindingKind::Hang,
+            Unserved::Ours => finding.kind = FindingKind::Harness,
+        }
         finding.summary = format!("{} After it the process serves no new connection: {why}.", finding.summary);
         self.state = State::Exiting { since: self.now, after: After::Fail(Box::new(finding)) };
     }

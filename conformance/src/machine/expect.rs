@@ -163,8 +163,14 @@ impl<'a> Machine<'a> {
             State::Taking(taking) => taking.since,
             _ => self.transcript_last(),
         };
-        let record = self.transcript.push(super::FIRST, Raw::Silent(self.now.saturating_sub(since)), self.step, self.now);
-        finding.divergence = Some(record);
+        let begun = self.conns.iter().find(|(_, conn)| !conn.unfinished.is_empty());
+        let begun = begun.map(|(name, conn)| (name.clone(), conn.unfinished.clone()));
+        let begun = begun.map(|(name, bytes)| self.transcript.push(&name, Raw::Received(bytes), self.step, self.now));
+        if begun.is_some() {
+            finding.summary.push_str(" A frame has begun, and does not become whole.");
+        }
+        let silence = self.transcript.push(super::FIRST, Raw::Silent(self.now.saturating_sub(since)), self.step, self.now);
+        finding.divergence = begun.or(Some(silence));
     }
 
     fn transcript_last(&self) -> u64 {
@@ -176,7 +182,9 @@ impl<'a> Machine<'a> {
             self.closed_as_asked(&expect.conn);
             return;
         }
-        let mut finding = self.finding(FindingKind::Closed, "The target ended the connection where an answer was due.");
+        let is_inside = self.conns.get(&expect.conn).is_some_and(|conn| conn.ended.as_ref().is_some_and(|rest| !rest.is_empty()));
+        let place = if is_inside { "in the middle of a frame" } else { "where an answer was due" };
+        let mut finding = self.finding(FindingKind::Closed, format!("The target ended the connection {place}."));
         finding.expected = self.expected(expect);
         self.ended_early(finding);
     }
@@ -248,7 +256,11 @@ impl<'a> Machine<'a> {
         {
             return Ok(Step::Done);
         }
-        let mut finding = self.finding(FindingKind::Mismatch, "Another frame came than the one that is due.");
+        let summary = match expect.legal {
+            Legal::Close => "A frame comes where the target has to end the connection.",
+            _ => "Another frame came than the one that is due.",
+        };
+        let mut finding = self.finding(FindingKind::Mismatch, summary);
         finding.expected = self.expected(expect);
         finding.actual = Some(transcript::text(bytes));
         finding.divergence = Some(record);

@@ -13,6 +13,11 @@ impl Machine<'_> {
         }
     }
 
+    /// The rule of the target's part in the greeting.
+    pub(super) fn greeting_rule(&self) -> &'static str {
+        if self.setup.configuration.role == Role::Acceptor { "greeting.accept" } else { "greeting.form" }
+    }
+
     fn offer(&self) -> String {
         format!("SIMPLEX/1.0;{}", self.setup.configuration.codec)
     }
@@ -36,11 +41,8 @@ impl Machine<'_> {
     /// Reads the greeting or the answer to it. Nothing: it has not come.
     pub(super) fn take_greeting(&mut self, name: &str) -> Option<Result<(), Box<Finding>>> {
         let acceptor = self.setup.configuration.role == Role::Acceptor;
-        let (rule, expected) = if acceptor {
-            ("greeting.accept", "a frame that starts with `+`".to_owned())
-        } else {
-            ("greeting.form", format!("the frame `{}`", self.offer()))
-        };
+        let rule = self.greeting_rule();
+        let expected = if acceptor { "a frame that starts with `+`".to_owned() } else { format!("the frame `{}`", self.offer()) };
         let received = loop {
             let conn = self.conns.get_mut(name)?;
             match conn.inbox.pop_front() {
@@ -69,8 +71,9 @@ impl Machine<'_> {
             }
             Some(other) => self.unreadable(other),
             None => {
-                self.conns.get(name)?.ended.as_ref()?;
-                self.finding(FindingKind::Closed, "The target ended the connection during the greeting.")
+                let rest = self.conns.get(name)?.ended.as_ref()?;
+                let place = if rest.is_empty() { "during the greeting" } else { "in the middle of a frame of the greeting" };
+                self.finding(FindingKind::Closed, format!("The target ended the connection {place}."))
             }
         };
         finding.rule = rule.to_owned();

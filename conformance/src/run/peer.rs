@@ -1,5 +1,6 @@
 //! A target that runs: how it was started, and how connections to it are had.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::process::ChildStdout;
 
 use crate::event::Configuration;
-use crate::machine::Exit;
-use crate::process::{Process, SpawnError};
+use crate::machine::{Exit, Unserved};
+use crate::process::{Process, SpawnError, is_ours};
 use crate::target::{Target, TargetKind};
 use crate::transport::{Hub, Link};
 
 /// Bytes of stdout before the `listening` line.
-const MAX_PREAMBLE: usize = 64 * 1024;
+const MAX_PREAMBLE: usize = 1024 * 1024;
 
 /// Bytes that the system reads ahead on a socket, and that it holds in a pipe, where little is wanted. With less than a few
 /// packets of the loopback a socket is not slow but stands still.
@@ -41,6 +42,15 @@ pub(crate) enum NotUp {
 }
 
 impl NotUp {
+    /// Whether it is the harness that has no room for it.
+    pub(crate) fn is_ours(&self) -> bool {
+        match self {
+            Self::Spawn(error) => error.is_ours,
+            Self::Io(error) => is_ours(error),
+            Self::Exited(..) | Self::NoListening(..) => false,
+        }
+    }
+
     pub(crate) fn stderr(&self) -> Vec<String> {
         match self {
             Self::Exited(_, lines) | Self::NoListening(_, lines) => lines.clone(),
@@ -49,11 +59,30 @@ impl NotUp {
     }
 }
 
+/// Why there is no connection, and how that shows.
+pub(crate) type NoLink = (String, Unserved);
+
+fn refused(why: impl ToString) -> NoLink {
+    (why.to_string(), Unserved::Refused)
+}
+
+fn failed(error: std::io::Error) -> NoLink {
+    let unserved = match error.kind() {
+        _ if is_ours(&error) => Unserved::Ours,
+        // There was a connection, and it is over before anything could be made of it.
+        ErrorKind::ConnectionReset | ErrorKind::NotConnected | ErrorKind::InvalidInput => Unserved::Reset,
+        _ => Unserved::Refused,
+    };
+    (error.to_string(), unserved)
+}
+
 /// A target that is up.
 pub(crate) struct Peer {
     pub(crate) configuration: Configuration,
     pub(crate) process: Option<Process>,
     reach: Reach,
+    /// How long the first dial of an initiator may take, until it has come: its process starts meanwhile.
+    start: Option<Duration>,
 }
 
 enum Reach {
@@ -66,29 +95,34 @@ impl Peer {
     /// Starts the target in this configuration, and waits until it can be reached.
     pub(crate) async fn start(target: &Target, configuration: Configuration, limit: Duration) -> Result<Self, NotUp> {
         let (command, folder) = match &target.kind {
-            TargetKind::Address(address) => return Ok(Self { configuration, process: None, reach: Reach::Dial(*address) }),
+            TargetKind::Address(address) => return Ok(Self::new(configuration, None, Reach::Dial(*address))),
             TargetKind::Command { command, folder } => (command, folder),
         };
         let mut variables = variables(configuration);
         let start = |variables: &[(&str, String)]| Process::start(command, folder, variables);
         match (configuration.transport, configuration.role) {
-            (Transport::Stdio, _) => Ok(Self { configuration, process: Some(start(&variables)?), reach: Reach::Pipes }),
+            (Transport::Stdio, _) => Ok(Self::new(configuration, Some(start(&variables)?), Reach::Pipes)),
             (Transport::Tcp, Role::Acceptor) => {
                 variables.push(("DUPLEX_LISTEN", "127.0.0.1:0".to_owned()));
                 let mut process = start(&variables)?;
                 let address = listening(&mut process, limit).await?;
-                Ok(Self { configuration, process: Some(process), reach: Reach::Dial(address) })
+                Ok(Self::new(configuration, Some(process), Reach::Dial(address)))
             }
             (Transport::Tcp, Role::Initiator) => {
                 let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
                 variables.push(("DUPLEX_CONNECT", listener.local_addr()?.to_string()));
                 let mut process = start(&variables)?;
                 if let Some(stdout) = process.take_stdout() {
-                    tokio::spawn(discard(stdout));
+                    process.discard(stdout);
                 }
-                Ok(Self { configuration, process: Some(process), reach: Reach::Listen(Arc::new(listener)) })
+                let peer = Self::new(configuration, Some(process), Reach::Listen(Arc::new(listener)));
+                Ok(Self { start: Some(limit), ..peer })
             }
         }
+    }
+
+    fn new(configuration: Configuration, process: Option<Process>, reach: Reach) -> Self {
+        Self { configuration, process, reach, start: None }
     }
 
     /// Where it waits for connections, if it does.
@@ -100,12 +134,12 @@ impl Peer {
     }
 
     /// A new connection. Fails when the process ends before there is one. With a tight one the system reads little ahead.
-    pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration, is_tight: bool) -> Result<Link, String> {
+    pub(crate) async fn connect(&mut self, hub: &mut Hub, limit: Duration, is_tight: bool) -> Result<Link, NoLink> {
         let framing = self.configuration.framing;
         let stream = match &self.reach {
             Reach::Pipes => {
                 let pipes = self.process.as_mut().and_then(Process::take_pipes);
-                let (stdin, stdout) = pipes.ok_or("a process has only one standard input")?;
+                let (stdin, stdout) = pipes.ok_or_else(|| refused("a process has only one standard input"))?;
                 if is_tight {
                     tighten(&stdin);
                     tighten(&stdout);
@@ -118,13 +152,14 @@ impl Peer {
             }
             Reach::Listen(listener) => {
                 let listener = Arc::clone(listener);
+                let limit = self.start.take().unwrap_or(limit);
                 self.or_exit(async move { listener.accept().await.map(|(stream, _)| stream) }, limit).await?
             }
         };
         // Pieces of a frame are to leave as the pieces that they are.
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(failed)?;
         if is_tight {
-            sockopt::set_socket_recv_buffer_size(&stream, TIGHT.0).map_err(|error| error.to_string())?;
+            sockopt::set_socket_recv_buffer_size(&stream, TIGHT.0).map_err(|error| failed(error.into()))?;
         }
         let (reader, writer) = stream.into_split();
         Ok(hub.link(reader, writer, framing))
@@ -134,17 +169,21 @@ impl Peer {
         &mut self,
         stream: impl Future<Output = std::io::Result<TcpStream>>,
         limit: Duration,
-    ) -> Result<TcpStream, String> {
+    ) -> Result<TcpStream, NoLink> {
         tokio::select! {
             biased;
-            stream = stream => stream.map_err(|error| error.to_string()),
-            exit = ended(&mut self.process) => Err(format!("the process ended: {}", exit.text)),
-            () = tokio::time::sleep(limit) => Err(format!("none within {} ms", limit.as_millis())),
+            stream = stream => stream.map_err(failed),
+            exit = ended(&mut self.process) => Err(refused(format!("the process ended: {}", exit.text))),
+            () = tokio::time::sleep(limit) => Err((format!("none within {} ms", limit.as_millis()), Unserved::Silent)),
         }
     }
 
-    pub(crate) fn stderr(&self) -> Vec<String> {
-        self.process.as_ref().map(Process::stderr).unwrap_or_default()
+    /// The last lines of its process on stderr.
+    pub(crate) async fn last_words(&self, has_ended: bool) -> Vec<String> {
+        match &self.process {
+            Some(process) => process.last_words(has_ended).await,
+            None => Vec::new(),
+        }
     }
 
     /// Ends the process, politely at first.
@@ -184,11 +223,11 @@ async fn listening(process: &mut Process, limit: Duration) -> Result<SocketAddr,
     };
     match found {
         Ok(address) => {
-            tokio::spawn(discard(stdout));
+            process.discard(stdout);
             Ok(address)
         }
         Err(why) => match tokio::time::timeout(Duration::from_millis(500), process.wait()).await {
-            Ok(exit) => Err(NotUp::Exited(exit, process.stderr())),
+            Ok(exit) => Err(NotUp::Exited(exit, process.last_words(true).await)),
             Err(_) => Err(NotUp::NoListening(why, process.stderr())),
         },
     }
@@ -203,8 +242,10 @@ async fn ended_for_good(process: &mut Process) {
 async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> {
     let mut text = Vec::new();
     let mut buffer = [0; 4096];
+    let mut total = 0;
     loop {
         let count = stdout.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        total += count;
         text.extend_from_slice(&buffer[..count]);
         let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
         let open = lines.pop().unwrap_or_default();
@@ -218,7 +259,7 @@ async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> 
         if count == 0 {
             return Err("stdout ended without a line `listening <address>`".into());
         }
-        if text.len() > MAX_PREAMBLE {
+        if total > MAX_PREAMBLE {
             return Err(format!("{MAX_PREAMBLE} bytes on stdout and no line `listening <address>`"));
         }
         let keep = open.len();
@@ -230,9 +271,4 @@ async fn find_listening(stdout: &mut ChildStdout) -> Result<SocketAddr, String> 
 fn tighten(_pipe: impl AsFd) {
     #[cfg(target_os = "linux")]
     let _has_its_size = rustix::pipe::fcntl_setpipe_size(_pipe, TIGHT.1);
-}
-
-async fn discard(mut stdout: ChildStdout) {
-    let mut buffer = vec![0; 8192];
-    while let Ok(1..) = stdout.read(&mut buffer).await {}
 }

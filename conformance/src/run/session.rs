@@ -152,7 +152,7 @@ impl Driver<'_, '_> {
                     self.exited = Some(Instant::now());
                     self.handle(Input::Exited(exit));
                 }
-                () = tokio::time::sleep_until(late.into()) => self.handle(Input::Late),
+                () = tokio::time::sleep_until(late.into()) => self.late(),
                 () = tokio::time::sleep_until(pipe_end.unwrap_or(end).into()), if pipe_end.is_some() => {
                     for name in std::mem::take(&mut self.channels).into_keys() {
                         self.handle(Input::Ended(name, Vec::new()));
@@ -167,6 +167,16 @@ impl Driver<'_, '_> {
         self.machine.handle(input, now);
     }
 
+    /// Says that a deadline passed, and before it what of a frame has come: half of one is no silence.
+    fn late(&mut self) {
+        let unfinished: Vec<(String, Vec<u8>)> =
+            self.channels.iter().map(|(name, channel)| (name.clone(), channel.link.unfinished())).collect();
+        for (name, bytes) in unfinished {
+            self.handle(Input::Unfinished(name, bytes));
+        }
+        self.handle(Input::Late);
+    }
+
     async fn carry_out(&mut self, output: Output) {
         match output {
             Output::Connect(name) => match self.peer.connect(self.hub, self.limit, self.is_tight).await {
@@ -176,7 +186,7 @@ impl Driver<'_, '_> {
                         .insert(name.clone(), Channel { link, filter: (self.new_filter)().map(|filter| filter.on(&name)) });
                     self.handle(Input::Connected(name));
                 }
-                Err(why) => self.handle(Input::NotConnected(name, why)),
+                Err((why, unserved)) => self.handle(Input::NotConnected(name, why, unserved)),
             },
             Output::Frame(name, frame) => {
                 let effects = self.filtered(&name, Direction::ToTarget, frame);

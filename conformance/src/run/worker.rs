@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use duplex_vectors::{Action, FrameSource, Greeting, Profile, RawFrame, Session, Transport};
+use duplex_vectors::{Action, FrameSource, Greeting, Profile, RawFrame, Role, Session, Transport};
 
 use super::peer::{NOT_IMPLEMENTED, NotUp, Peer};
 use super::queue::{Next, Queue};
@@ -33,6 +33,9 @@ const SHORT_DRAIN: u64 = 500;
 
 /// Cases in a row in which the target does not even greet, after which it is asked nothing more.
 const DEAF: usize = 3;
+
+/// How a process ends whose session is over.
+const ENDED_WELL: &str = "exit status 0";
 
 /// Ids of chained sessions lie so far apart.
 const SHIFT: i128 = 1000;
@@ -197,9 +200,7 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Sche
 /// Adds to a finding what only the process can tell.
 async fn complete(finding: Option<Finding>, peer: &Peer, configuration: Configuration) -> Option<Finding> {
     let mut finding = finding?;
-    // The last words of a process may still be in its pipe.
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    finding.stderr = peer.stderr();
+    finding.stderr = peer.last_words(finding.exit.is_some()).await;
     finding.likely_cause = judge::likely_cause(&finding, configuration);
     Some(finding)
 }
@@ -207,6 +208,9 @@ async fn complete(finding: Option<Finding>, peer: &Peer, configuration: Configur
 fn not_up(error: &NotUp, configuration: Configuration) -> Finding {
     let mut finding = judge::finding(FindingKind::NotStarted, "target.exit", format!("The target does not come up: {error}."));
     finding.stderr = error.stderr();
+    if error.is_ours() {
+        finding.kind = FindingKind::Harness;
+    }
     if let NotUp::Exited(exit, _) = error {
         finding.exit = Some(exit.text.clone());
         if exit.code == Some(NOT_IMPLEMENTED) {
@@ -342,6 +346,10 @@ impl Worker {
         if !had_company && matches!(finding.kind, FindingKind::Crash | FindingKind::Hang | FindingKind::Flood) {
             return Some(finding);
         }
+        // Alone, the tester ends its side at once, and a target that ends its own before that looks as if it only followed.
+        if !had_company && is_stdio && finding.kind == FindingKind::Closed {
+            return Some(finding);
+        }
         if finding.rule == "target.exit" && finding.kind == FindingKind::NotClosed {
             shared.lingers.store(true, Ordering::Relaxed);
             return Some(finding);
@@ -361,10 +369,24 @@ impl Worker {
         self.written = (self.written.0.max(longest), self.written.1 + writes);
     }
 
+    /// Runs a session on a process that serves others too, and says whether it did before.
     async fn run_in_company(&mut self, session: &Session, schedule: Schedule, is_chained: bool) -> (Option<Finding>, bool) {
+        let (finding, had_company) = self.run_beside(session, schedule, is_chained).await;
+        // An initiator may serve one session a process, and its end may be seen only now.
+        let is_well = |finding: &Finding| finding.kind == FindingKind::NotStarted && finding.exit.as_deref() == Some(ENDED_WELL);
+        let may_end = !is_chained && self.shared.configuration.role == Role::Initiator;
+        if had_company && may_end && finding.as_ref().is_some_and(is_well) {
+            self.company = None;
+            return self.run_beside(session, schedule, is_chained).await;
+        }
+        (finding, had_company)
+    }
+
+    async fn run_beside(&mut self, session: &Session, schedule: Schedule, is_chained: bool) -> (Option<Finding>, bool) {
         let shared = Arc::clone(&self.shared);
-        // An initiator that serves one session a process has ended well.
-        if self.company.as_ref().is_some_and(|company| company.is_over) {
+        // An initiator that serves one session a process has ended well. A process that ended beside an open connection has
+        // not, and the next session is to meet that.
+        if !is_chained && self.company.as_ref().is_some_and(|company| company.is_over) {
             self.company = None;
         }
         let mut company = match self.company.take() {

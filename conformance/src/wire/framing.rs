@@ -2,8 +2,9 @@
 
 use duplex_vectors::Framing;
 
-/// The longest frame that is read. No rule lets a target send as much.
-pub const MAX_FRAME: usize = 64 * 1024 * 1024;
+/// The longest frame that is read. No rule lets a target send as much, and hardly any length is as short when it is read in the
+/// wrong byte order.
+pub const MAX_FRAME: usize = 4 * 1024 * 1024;
 
 /// Frames a frame.
 #[must_use]
