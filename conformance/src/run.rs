@@ -18,14 +18,14 @@ use duplex_vectors::{Action, Session};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-pub use describe::{StartFailure, describe};
+pub use describe::{Attempt, StartFailure, describe};
 pub(crate) use message::own;
 pub(crate) use worker::{Alone, Shared, run_alone};
 
-use crate::event::{CaseFinished, Description, Event, Finding, FindingKind};
+use crate::event::{CaseFinished, Configuration, Description, Event, Finding, FindingKind};
 use crate::judge;
 use crate::mutant::Mutant;
-use crate::plan::{ConfigurationPlan, Plan};
+use crate::plan::{Case, ConfigurationPlan, Plan};
 use crate::schedule::Schedule;
 use crate::target::Target;
 
@@ -81,27 +81,12 @@ async fn run_configuration(
     let configuration = plan.configuration;
     sink(Event::Progress { doing: format!("running {} cases on {configuration}", plan.cases.len()) });
     let shared = Arc::new(Shared::new(target, description, configuration, options));
-    let smoke = smoke();
-    let Alone { finding, duration, .. } = run_alone(&shared, &smoke, Schedule::Plain, true).await;
-    let is_dead = finding.is_some();
-    sink(Event::CaseFinished(CaseFinished {
-        case: smoke.id.clone(),
-        title: smoke.title.clone(),
-        rules: smoke.rules.clone(),
-        configuration: Some(configuration),
-        schedule: None,
-        verdict: judge::verdict(finding.as_ref()),
-        known: None,
-        finding,
-        duration_ms: milliseconds(duration),
-    }));
-    if is_dead {
-        for case in &plan.cases {
-            let why = "The target does not come up in this configuration: `target:smoke` failed.";
-            sink(Event::CaseFinished(finished(case, configuration, Some(blocked(case.rules(), why)), Duration::ZERO)));
-        }
+    let Alone { finding, duration, .. } = run_alone(&shared, &smoke(), Schedule::Plain, true).await;
+    if let Some(finding) = finding {
+        not_up(plan, finding, duration, sink);
         return;
     }
+    sink(Event::CaseFinished(smoked(configuration, None, duration)));
     // What a mutant breaks is each case's own to see, whatever else it breaks.
     let (queue, mut results) = Queue::new(&plan.cases, options.mutant.is_none());
     let queue = Arc::new(queue);
@@ -138,6 +123,30 @@ async fn run_configuration(
     }
 }
 
+/// Tells that the target does not come up in a configuration: one failure, and all the rest builds on it.
+pub fn not_up(plan: &ConfigurationPlan, finding: Finding, duration: Duration, sink: &mut dyn FnMut(Event)) {
+    sink(Event::CaseFinished(smoked(plan.configuration, Some(finding), duration)));
+    for case in &plan.cases {
+        let why = "The target does not come up in this configuration: `target:smoke` failed.";
+        sink(Event::CaseFinished(finished(case, plan.configuration, Some(blocked(case.rules(), why)), Duration::ZERO)));
+    }
+}
+
+fn smoked(configuration: Configuration, finding: Option<Finding>, duration: Duration) -> CaseFinished {
+    let smoke = smoke();
+    CaseFinished {
+        case: smoke.id,
+        title: smoke.title,
+        rules: smoke.rules,
+        configuration: Some(configuration),
+        schedule: None,
+        verdict: judge::verdict(finding.as_ref()),
+        known: None,
+        finding,
+        duration_ms: milliseconds(duration),
+    }
+}
+
 /// Greeting, description and echo: what everything else builds on.
 fn smoke() -> Session {
     own(
@@ -157,12 +166,7 @@ fn blocked(rules: &[String], why: &str) -> Finding {
     judge::finding(FindingKind::Blocked, rules.first().map_or("", String::as_str), why)
 }
 
-fn finished(
-    case: &crate::plan::Case,
-    configuration: crate::event::Configuration,
-    finding: Option<Finding>,
-    duration: Duration,
-) -> CaseFinished {
+fn finished(case: &Case, configuration: Configuration, finding: Option<Finding>, duration: Duration) -> CaseFinished {
     CaseFinished {
         case: case.id(),
         title: case.title().to_owned(),

@@ -114,8 +114,9 @@ impl Figures {
 
 async fn measure(target: &Target, rounds: usize) -> Result<Figures, Stop> {
     let options = RunOptions { jobs: 1, ..RunOptions::default() };
-    let (description, _) =
-        run::describe(target, &options).await.map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
+    let (description, _) = run::describe(target, &Selection::default(), &options)
+        .await
+        .map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
     let selection = Selection {
         transports: vec![CONFIGURATION.transport],
         roles: vec![CONFIGURATION.role],

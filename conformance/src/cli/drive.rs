@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use duplex_vectors::{Corpus, Role, Transport};
 use tokio::signal::unix::{SignalKind, signal};
@@ -18,7 +18,7 @@ use crate::mutant::Mutant;
 use crate::plan::{self, Case, Planning};
 use crate::report::Report;
 use crate::report::json::{FORMAT, JsonReport};
-use crate::run::{self, RunOptions};
+use crate::run::{self, Attempt, RunOptions, StartFailure};
 use crate::select::{Selection, admits, nearest};
 use crate::target::{Found, TargetKind};
 
@@ -93,9 +93,17 @@ impl Drive<'_> {
             self.planning(&options).await
         };
         // A target that never answers is left here too, and nothing of it stays behind.
-        let (description, planning) = tokio::select! {
-            begun = begin => begun?,
+        let begun = tokio::select! {
+            begun = begin => begun,
             _ = interrupts.recv() => return self.finish(0, started, true),
+        };
+        let (description, planning) = match begun {
+            Ok(begun) => begun,
+            Err(stop) => {
+                // Whoever follows the events is told of the end, too.
+                self.recorder.end(stop.exit, Vec::new(), started);
+                return Err(stop);
+            }
         };
         if self.args.list {
             return listing::print(self.args, &planning);
@@ -152,7 +160,13 @@ impl Drive<'_> {
     async fn planning(&mut self, options: &RunOptions) -> Result<(Description, Planning), Stop> {
         let name = self.found.target.name.clone();
         self.recorder.event(Event::Progress { doing: format!("asking {name} what it claims") });
-        let (description, at) = run::describe(&self.found.target, options).await.map_err(|failure| {
+        let (description, at) = run::describe(&self.found.target, &self.selection, options).await.map_err(|failure| {
+            if !self.args.list {
+                self.tell_undescribed(&failure);
+            }
+            if let StartFailure::Harness(what) = failure {
+                return Stop::harness(what);
+            }
             Stop::target(failure.to_string(), "--help").advise(
                 "a target reads its settings from DUPLEX_ variables and answers `conformance.describe`; the book has it under \"The target contract\"",
             )
@@ -167,6 +181,30 @@ impl Drive<'_> {
             return Err(nothing_to_run(self.args, &planning, &description.name));
         }
         Ok((description, planning))
+    }
+
+    /// Tells that a target does not say what it claims: where it came nearest that is one failure, and all else builds on it.
+    fn tell_undescribed(&mut self, failure: &StartFailure) {
+        let Some(Attempt { configuration, finding }) = failure.nearest(&self.selection) else { return };
+        let Configuration { transport, role, framing, codec } = *configuration;
+        let selection = Selection {
+            transports: vec![transport],
+            roles: vec![role],
+            framings: vec![framing],
+            codecs: vec![codec],
+            ..self.selection.clone()
+        };
+        let planning = plan::plan(self.corpus, &plan::everything(self.corpus), &selection);
+        self.recorder.event(planning.event());
+        let is_first_only = self.args.next;
+        let mut sink = |event: Event| {
+            if !(is_first_only && matches!(&event, Event::CaseFinished(one) if one.verdict == Verdict::Blocked)) {
+                self.recorder.event(event);
+            }
+        };
+        for configuration in &planning.plan.configurations {
+            run::not_up(configuration, finding.clone(), Duration::ZERO, &mut sink);
+        }
     }
 
     fn run_options(&self) -> RunOptions {
@@ -195,9 +233,7 @@ impl Drive<'_> {
             stale = recorder.known.stale(&self.selection, &suite);
         }
         let exit = if was_interrupted { exit::INTERRUPTED } else { recorder.exit(planned, &stale, self.args) };
-        let totals = recorder.totals.clone();
-        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        recorder.event(Event::RunFinished { totals, stale_known: stale, exit, duration_ms });
+        recorder.end(exit, stale, started);
         Ok(exit)
     }
 }
@@ -223,6 +259,12 @@ impl Recorder {
         }
         // A reader that is gone (`| head`) misses the rest; the run and its exit status are the same.
         self.reports.retain_mut(|report| report.event(&event).is_ok());
+    }
+
+    /// The last event.
+    fn end(&mut self, exit: u8, stale_known: Vec<String>, started: Instant) {
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.event(Event::RunFinished { totals: self.totals.clone(), stale_known, exit, duration_ms });
     }
 
     /// Whether a case failed that nothing knows of, or with `--strict` warned.

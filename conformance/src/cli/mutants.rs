@@ -16,7 +16,7 @@ use crate::mutant::Mutant;
 use crate::mutant::hunt::{Hunt, Hunter};
 use crate::report::{BAD, BOLD, FAINT};
 use crate::run::{self, RunOptions};
-use crate::select::{Filter, nearest};
+use crate::select::{Filter, Selection, nearest};
 use crate::target::Surroundings;
 
 use super::args::Format;
@@ -80,8 +80,9 @@ pub(super) fn run(args: &MutantsArgs, surroundings: &Surroundings) -> Result<u8,
         }
         found.check_program().map_err(|error| Stop::program(&error, &args.target))?;
         let options = RunOptions::default();
-        let (description, _) =
-            run::describe(&found.target, &options).await.map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
+        let (description, _) = run::describe(&found.target, &Selection::default(), &options)
+            .await
+            .map_err(|failure| Stop::target(failure.to_string(), "--help"))?;
         let jobs = args.jobs.map_or_else(|| 4 * std::thread::available_parallelism().map_or(2, usize::from), usize::from);
         let mut hunter = Hunter::new(corpus()?, found.target.clone(), description, Duration::from_secs(1), args.quick);
         note("running the cases without a mutant");

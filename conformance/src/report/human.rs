@@ -126,6 +126,10 @@ impl<W: Write> HumanReport<W> {
 
     fn end(&mut self, event: &Event) -> io::Result<()> {
         let Event::RunFinished { stale_known, exit, duration_ms, .. } = event else { return Ok(()) };
+        // Why nothing ran is told as an error, and there is nothing to sum up.
+        if matches!(*exit, exit::USAGE | exit::TARGET | exit::HARNESS) && self.summary.is_empty() {
+            return Ok(());
+        }
         if self.options.verbose {
             writeln!(self.out)?;
         }

@@ -80,6 +80,11 @@ impl Summary {
         }
     }
 
+    /// Whether nothing was planned.
+    pub(super) fn is_empty(&self) -> bool {
+        self.configurations.is_empty()
+    }
+
     pub(super) fn add(&mut self, finished: &CaseFinished) {
         self.all.add(finished);
         self.seen.insert(finished.case.clone());
@@ -241,6 +246,7 @@ pub(super) fn conclusion(ended: &Ended, failing: usize, known: usize, warned: us
         exit::HELD if known > 0 => "Holds, known failures aside.",
         exit::HELD if warned > 0 => "Everything that ran holds, with warnings.",
         exit::HELD => "Everything that ran holds.",
+        exit::TARGET => "The target does not say what it claims, and nothing else could run.",
         exit::HARNESS => "The harness itself is at fault; this says nothing about the target.",
         exit::FAILED if failing > 0 => {
             return format!("Does not conform: {} {}.", counted(failing, "case"), if failing == 1 { "fails" } else { "fail" });

@@ -13,6 +13,7 @@ use std::time::Duration;
 use duplex_conformance::mutant::Mutant;
 use duplex_conformance::mutant::hunt::Hunter;
 use duplex_conformance::run::{RunOptions, describe};
+use duplex_conformance::select::Selection;
 use duplex_conformance::target::{Target, TargetKind};
 use duplex_vectors::Corpus;
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -29,7 +30,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf();
     let target = Target { name: "reference".to_owned(), kind: TargetKind::Command { command, folder } };
     let runtime = Arc::new(Runtime::new()?);
-    let (description, _) = runtime.block_on(describe(&target, &RunOptions::default()))?;
+    let (description, _) = runtime.block_on(describe(&target, &Selection::default(), &RunOptions::default()))?;
     let corpus = Corpus::embedded().map_err(Clone::clone)?;
     let hunter = Arc::new(Hunter::new(corpus, target, description, Duration::from_secs(1), true));
     let killers = Killers::default();

@@ -52,7 +52,7 @@ impl Reference {
         let target = Target { name: "reference".to_owned(), kind: TargetKind::Command { command, folder } };
         let options = RunOptions { jobs: 1, ..RunOptions::default() };
         let runtime = Runtime::new()?;
-        let (description, _) = runtime.block_on(describe(&target, &options))?;
+        let (description, _) = runtime.block_on(describe(&target, &Selection::default(), &options))?;
         Ok(Self { runtime, target, description, options })
     }
 
