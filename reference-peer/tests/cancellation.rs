@@ -223,7 +223,14 @@ async fn run(seed: u64) {
     for _ in 0..dice.below(30) {
         tokio::task::yield_now().await;
     }
-    peers[dice.below(2)].close();
+    let peer = &peers[dice.below(2)];
+    match dice.below(3) {
+        // Given up itself, too.
+        0 => _ = dropped(peer.shutdown(Duration::from_secs(1)), dice.below(4)).await,
+        1 => peer.shutdown(Duration::from_secs(1)).await,
+        _ => {}
+    }
+    peer.close();
     wait_for_all(&mut calls, seed).await;
     for peer in &peers {
         assert!(timeout(FOR_EVER, peer.closed()).await.is_ok(), "seed {seed}: a connection never ends");
