@@ -125,7 +125,7 @@ fn tell(target: &str, log: &str) {
 fn build() -> Option<PathBuf> {
     let target = host()?;
     let folder = root().join("target/fuzz");
-    let arguments = ["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml"];
+    let arguments = ["build", "--quiet", "--release", "--manifest-path", "fuzz/Cargo.toml"];
     let build = cargo(arguments).args(["--target-dir", "target/fuzz", "--target", &target]).env("RUSTFLAGS", INSTRUMENTED);
     if !build.run() {
         eprintln!("error: the fuzz targets cannot be built; beside Rust they need a C++ compiler (c++)");
