@@ -67,6 +67,7 @@ fn parts() -> Vec<Part> {
         target("python-minimal", &[]),
         target("python-afternoon", &[]),
         target("published-javascript", &["--transport", "tcp", "--jobs", "4"]),
+        target("published-go", &["--transport", "tcp", "--framing", "length", "--jobs", "4"]),
         part(
             "book",
             "the book builds, its links and examples hold",
