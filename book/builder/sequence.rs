@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
+use duplex_vectors::words::{message, plain};
 use duplex_vectors::{Action, BytesPart, BytesSource, FrameSource, RawFrame, Session, Step};
-use serde_json::Value;
 
 const WIDTH: usize = 520;
 const TESTER: usize = 34;
@@ -75,7 +75,14 @@ fn steps(steps: &[Step], rows: &mut Vec<Row>) {
             }
             Action::ExpectOneOf(all) => {
                 rows.push(noted("one of".to_owned()));
-                rows.extend(all.iter().map(|value| came(message(value))));
+                for (index, way) in all.iter().enumerate() {
+                    let sequence = way.as_array().map_or(std::slice::from_ref(way), Vec::as_slice);
+                    let is_first = |place: usize| index > 0 && place == 0 && way.is_array();
+                    for (place, value) in sequence.iter().enumerate() {
+                        rows.extend(is_first(place).then(|| noted("or".to_owned())));
+                        rows.push(came(message(value)));
+                    }
+                }
             }
             Action::ExpectStream(stream) => {
                 let head = format!("{} {}", stream.kind, plain(&stream.id));
@@ -102,40 +109,6 @@ fn steps(steps: &[Step], rows: &mut Vec<Row>) {
                 rows.push(noted("… and on".to_owned()));
             }
         }
-    }
-}
-
-/// A message in a few words: `req 1 conformance.echo "a" more`.
-fn message(value: &Value) -> String {
-    let Some(map) = value.as_object() else { return plain(value) };
-    let mut words = Vec::new();
-    for (name, value) in map {
-        match (name.as_str(), value) {
-            ("type" | "method", Value::String(text)) => words.push(text.strip_prefix("conformance.").unwrap_or(text).to_owned()),
-            ("id" | "payload", value) => words.push(plain(value)),
-            ("more" | "end", Value::Bool(true)) => words.push(name.clone()),
-            (_, value) => words.push(format!("{name} {}", plain(value))),
-        }
-    }
-    words.join(" ")
-}
-
-/// A value as JSON, with the forms that stand for something else in words.
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) if text.starts_with('$') => text.clone(),
-        Value::Object(map) if map.len() == 1 => match map.iter().next() {
-            Some((form, _)) if form == "$any" => "anything".to_owned(),
-            Some((form, value)) if form == "$type" => format!("any {}", value.as_str().unwrap_or_default()),
-            Some((form, value)) if form == "$has" => format!("{}, …", plain(value)),
-            Some((form, value)) if form == "$without" => format!("nothing with {value}"),
-            Some((form, value)) if form == "$i" => format!("{value} + i"),
-            Some((form, value)) if form == "$limit" => {
-                format!("{} + {}", value["name"].as_str().unwrap_or_default(), value["plus"])
-            }
-            _ => value.to_string(),
-        },
-        other => other.to_string(),
     }
 }
 

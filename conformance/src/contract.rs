@@ -92,6 +92,7 @@ impl Prober<'_> {
             verdict: judge::verdict(finding.as_ref()),
             known: None,
             finding,
+            seen: Vec::new(),
             duration_ms: milliseconds(started.elapsed()),
         }
     }

@@ -205,10 +205,24 @@ pub struct CaseFinished {
     pub verdict: Verdict,
     /// The reason that the target's known failures give, if the failure is a known one.
     pub known: Option<String>,
+    /// What the target did where the session allows more than one thing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<Seen>,
     /// What is wrong, unless it passed.
     pub finding: Option<Finding>,
     /// Milliseconds that it took.
     pub duration_ms: u64,
+}
+
+/// What came at a step that allows more than one order, or more than one answer.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seen {
+    /// The step of the session, counted from 1, loops unrolled.
+    pub step: usize,
+    /// How many ways the step allows.
+    pub ways: u64,
+    /// The messages in the order in which they came, each in a few words of the session: `rep 2 "b"`.
+    pub came: Vec<String>,
 }
 
 impl CaseFinished {

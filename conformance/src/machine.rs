@@ -7,6 +7,7 @@
 //!
 //! How a finding becomes a verdict is not decided here, nor is whether a failed session runs again.
 
+mod arrivals;
 mod control;
 mod encode;
 mod ending;
@@ -16,15 +17,15 @@ mod reading;
 #[cfg(test)]
 mod tests;
 mod transcript;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use duplex_vectors::{Action, Framing, Greeting, Limits, Role, Session, Step, Transport};
 
-use crate::event::{Configuration, Finding, FindingKind};
+use crate::event::{Configuration, Finding, FindingKind, Seen};
 use crate::judge;
 use crate::pattern::{Bindings, Normal, Scope};
-use crate::wire;
 use crate::wire::framing::Deframer;
 
 use control::Control;
@@ -33,16 +34,10 @@ use ending::{After, Alive};
 use expect::Expect;
 use reading::{Taking, Until};
 use transcript::{Raw, Transcript};
+use ways::Choices;
 
 /// The first id of the machine's own questions. Sessions stay below.
 pub const FIRST_FENCE: i128 = 900_000_001;
-
-/// Frames that may wait until a step takes them.
-const UNREAD: usize = 10_000;
-
-/// Bytes of a frame that waits behind others as the message that it is. A longer one waits as it came: decoded it can be many
-/// times as large.
-const KEPT_DECODED: usize = 64 * 1024;
 
 /// The first connection's name.
 pub const FIRST: &str = "a";
@@ -175,6 +170,8 @@ pub struct Outcome {
     pub fence: i128,
     /// Whether the target left the connection open after the tester had ended its side.
     pub lingers: bool,
+    /// What the target did where the session allows more than one thing.
+    pub seen: Vec<Seen>,
 }
 
 /// A session in progress.
@@ -193,6 +190,7 @@ pub struct Machine<'a> {
     /// Ids of questions that only asked whether the target lives.
     alive: BTreeSet<i128>,
     highest_id: i128,
+    choices: Choices,
     now: u64,
     /// Whether the steps are done and the last fence was asked.
     ending: bool,
@@ -279,6 +277,7 @@ impl<'a> Machine<'a> {
             fence: setup.fence,
             alive: BTreeSet::new(),
             highest_id: setup.shift,
+            choices: Choices::default(),
             now: 0,
             ending: false,
             outcome: None,
@@ -512,101 +511,6 @@ impl<'a> Machine<'a> {
         true
     }
 
-    fn frame_came(&mut self, name: &str, bytes: Vec<u8>) {
-        let Some(greeted) = self.conns.get(name).map(|conn| conn.greeted) else { return };
-        let record = self.record(name, Raw::Frame(bytes.clone(), greeted));
-        let Some(conn) = self.conns.get_mut(name) else { return };
-        if !conn.greeted {
-            conn.greeted = self.setup.configuration.role == Role::Acceptor && bytes.first() == Some(&b'+');
-            self.receive(name, Came::Frame(bytes), record);
-            return;
-        }
-        // A keepalive.
-        if bytes.is_empty() {
-            return;
-        }
-        let Some(message) = wire::decode(self.setup.configuration.codec, &bytes).ok().and_then(Normal::new) else {
-            self.receive(name, Came::Frame(bytes), record);
-            return;
-        };
-        let id = message.member("id").as_int().filter(|_| message.member("type").as_str() == Some("rep"));
-        match id.and_then(|id| conn.answers.get_mut(&id)) {
-            Some(answer @ None) => {
-                *answer = Some(message);
-                if id.is_some_and(|id| self.alive.contains(&id)) {
-                    self.transcript.set_aside(record);
-                }
-            }
-            _ if conn.inbox.is_empty() || bytes.len() <= KEPT_DECODED => self.receive(name, Came::Message(message), record),
-            _ => self.receive(name, Came::Frame(bytes), record),
-        }
-    }
-
-    fn receive(&mut self, name: &str, what: Came, record: usize) {
-        let Some(conn) = self.conns.get_mut(name).filter(|_| self.outcome.is_none()) else { return };
-        // What a step waits for is taken at once. What piles up beside a question, no step asked for.
-        if matches!(what, Came::Flood) || conn.inbox.len() >= UNREAD {
-            let finding = self.unreadable(Received { what: Came::Flood, record });
-            self.fail(finding);
-        } else {
-            conn.inbox.push_back(Received { what, record });
-        }
-    }
-
-    fn not_connected(&mut self, name: &str, why: &str, unserved: Unserved) {
-        match &self.state {
-            State::Alive(_) => self.not_alive(why, unserved),
-            _ => {
-                let (kind, rule) = match unserved {
-                    Unserved::Refused | Unserved::Silent => (FindingKind::NotStarted, "target.exit"),
-                    Unserved::Reset => (FindingKind::Closed, self.greeting_rule()),
-                    Unserved::Ours => (FindingKind::Harness, "target.exit"),
-                };
-                let mut finding = self.finding(kind, format!("Connection `{name}` cannot be opened: {why}."));
-                finding.rule = rule.to_owned();
-                self.ended_early(finding);
-            }
-        }
-    }
-
-    fn late(&mut self) {
-        if self.is_stdio() && self.exit.is_some() && self.end_orphaned() {
-            return;
-        }
-        match &self.state {
-            State::Ready | State::Over => {}
-            State::Connecting { conn, .. } => {
-                let conn = conn.clone();
-                self.not_connected(&conn, "nothing within the time limit", Unserved::Silent);
-            }
-            State::Greeting { .. } => {
-                let mut finding = self.finding(FindingKind::Hang, "The greeting is not answered.");
-                finding.rule = self.greeting_rule().to_owned();
-                self.silent(&mut finding);
-                self.fail(finding);
-            }
-            State::Expecting(_) => self.expect_late(),
-            State::Asking(_) => self.asking_late(),
-            State::Taking(_) => self.taking_late(),
-            State::Alive(_) => self.not_alive("a new connection gets no answer within the time limit", Unserved::Silent),
-            State::Draining { .. } => self.draining_late(),
-            State::Exiting { .. } => self.exiting_late(),
-        }
-    }
-
-    /// Takes a connection for ended whose process is gone, whoever still holds its pipes. Says whether there was one.
-    fn end_orphaned(&mut self) -> bool {
-        let orphaned = self.conns.iter().filter(|(_, conn)| conn.connected && conn.ended.is_none());
-        let orphaned: Vec<String> = orphaned.map(|(name, _)| name.clone()).collect();
-        for name in &orphaned {
-            self.record(name, Raw::Ended);
-            if let Some(conn) = self.conns.get_mut(name) {
-                conn.ended = Some(std::mem::take(&mut conn.unfinished));
-            }
-        }
-        !orphaned.is_empty()
-    }
-
     /// Notes what happened on a connection. That of the machine itself is no part of the dialogue.
     fn record(&mut self, name: &str, raw: Raw) -> usize {
         let record = self.transcript.push(name, raw, self.step, self.now);
@@ -672,7 +576,8 @@ impl<'a> Machine<'a> {
 
     fn over(&mut self, finding: Option<Finding>, lingers: bool) {
         self.state = State::Over;
-        self.outcome = Some(Outcome { finding, highest_id: self.highest_id, fence: self.fence, lingers });
+        let seen = self.choices.take();
+        self.outcome = Some(Outcome { finding, highest_id: self.highest_id, fence: self.fence, lingers, seen });
     }
 
     fn is_stdio(&self) -> bool {

@@ -146,6 +146,7 @@ impl Observations {
                     verdict: judge::verdict(finding.as_ref()),
                     known: None,
                     finding,
+                    seen: Vec::new(),
                     duration_ms: 0,
                 }
             })

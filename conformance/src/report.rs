@@ -5,6 +5,7 @@ use std::io;
 use crate::event::Event;
 
 mod badge;
+mod choices;
 mod failure;
 pub mod file;
 mod group;

@@ -143,6 +143,7 @@ fn smoked(configuration: Configuration, finding: Option<Finding>, duration: Dura
         verdict: judge::verdict(finding.as_ref()),
         known: None,
         finding,
+        seen: Vec::new(),
         duration_ms: milliseconds(duration),
     }
 }
@@ -176,6 +177,7 @@ fn finished(case: &Case, configuration: Configuration, finding: Option<Finding>,
         verdict: judge::verdict(finding.as_ref()),
         known: None,
         finding,
+        seen: Vec::new(),
         duration_ms: milliseconds(duration),
     }
 }

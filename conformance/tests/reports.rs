@@ -162,6 +162,25 @@ fn a_run_that_holds_says_little() {
 }
 
 #[test]
+fn what_came_where_more_than_one_thing_is_allowed_is_counted() {
+    let mut events = start(&["call.echo"]);
+    for (at, came) in [("tcp", ["rep 1 \"a\"", "rep 2 \"b\""]), ("stdio", ["rep 2 \"b\"", "rep 1 \"a\""])] {
+        events.push(event(json!({"event": "case_finished", "case": "call.echo", "title": "t", "rules": ["call.reply.id"],
+            "configuration": configuration(at, "json"), "verdict": "pass", "known": null, "finding": null, "duration_ms": 3,
+            "seen": [{"step": 4, "ways": 2, "came": came}]})));
+    }
+    events.push(end(0, &[]));
+    let told = "    call.echo, step 4: 2 of 2 ways seen\n        \
+        1 of 2: rep 1 \"a\", rep 2 \"b\"\n        1 of 2: rep 2 \"b\", rep 1 \"a\"\n";
+    let screen = human(&events, 100, true);
+    assert!(screen.contains(told), "{screen}");
+    assert!(!human(&events, 100, false).contains("step 4"), "only who asks for all of it is told");
+    let page = rendered(Form::Html, &events);
+    assert!(page.contains("<td class=\"mono\">call.echo</td><td>4</td>"), "{page}");
+    assert!(page.contains("<td class=\"number\">1 of 2</td>"), "{page}");
+}
+
+#[test]
 fn many_failures_end_in_a_table() {
     let ids: Vec<String> = (0..14).map(|n| format!("call.case-{n}")).collect();
     let mut events = start(&ids.iter().map(String::as_str).collect::<Vec<_>>());

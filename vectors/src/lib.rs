@@ -8,6 +8,7 @@ mod lint;
 mod message;
 pub mod schema;
 mod session;
+pub mod words;
 
 pub use corpus::{Corpus, FileFault, LoadError};
 pub use lint::{Problem, lint};

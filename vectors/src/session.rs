@@ -232,7 +232,7 @@ pub enum Action {
     ExpectAll(Vec<Pattern>),
     /// The next messages are a whole stream on one id, in either form of last frame.
     ExpectStream(StreamPattern),
-    /// The next message matches one of these.
+    /// The next message matches one of these; an inner list is a sequence of messages that can come in its place.
     ExpectOneOf(Vec<Pattern>),
     /// The next frame, as text, matches this regular expression. For the greeting.
     ExpectFrame(String),

@@ -35,6 +35,7 @@ fn finished(case: &str, verdict: Verdict, configuration: Configuration) -> CaseF
         verdict,
         known: None,
         finding,
+        seen: Vec::new(),
         duration_ms: 1,
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value as Json;
 
 use super::encode::StepError;
 use super::transcript::{self, Raw};
+use super::ways::{Took, Ways, interleavings, sequence};
 use super::{Came, Conn, Machine, Received, State};
 use crate::event::{Finding, FindingKind};
 use crate::pattern::{Bindings, Divergence, Normal};
@@ -27,11 +28,15 @@ pub(super) struct Expect<'a> {
     last: u64,
     answered: u8,
     probe: Option<(i128, u64)>,
+    /// In how many ways the step can be met.
+    ways: u64,
+    /// The patterns that were met, in the order of their messages.
+    met: Vec<&'a Json>,
 }
 
 enum Legal<'a> {
     /// Any of these.
-    One(Vec<&'a Json>),
+    One(Ways<'a>),
     /// The heads of these sequences, until all are used up.
     All(Vec<VecDeque<&'a Json>>),
     Stream(&'a StreamPattern, usize),
@@ -41,23 +46,23 @@ enum Legal<'a> {
 
 impl<'a> Expect<'a> {
     pub(super) fn new(conn: String, action: &'a Action, now: u64) -> Result<Self, StepError> {
+        let mut ways = 1;
         let legal = match action {
-            Action::Expect(pattern) => Legal::One(vec![pattern]),
-            Action::ExpectOneOf(patterns) => Legal::One(patterns.iter().collect()),
-            Action::ExpectAll(patterns) => Legal::All(
-                patterns
-                    .iter()
-                    .map(|pattern| match pattern {
-                        Json::Array(sequence) => sequence.iter().collect(),
-                        single => VecDeque::from([single]),
-                    })
-                    .collect(),
-            ),
+            Action::Expect(pattern) => Legal::One(Ways::new(std::iter::once(pattern))),
+            Action::ExpectOneOf(patterns) => {
+                ways = patterns.len() as u64;
+                Legal::One(Ways::new(patterns.iter()))
+            }
+            Action::ExpectAll(patterns) => {
+                let sequences: Vec<VecDeque<&Json>> = patterns.iter().map(sequence).collect();
+                ways = interleavings(sequences.iter().map(VecDeque::len));
+                Legal::All(sequences)
+            }
             Action::ExpectStream(stream) => Legal::Stream(stream, 0),
             Action::ExpectFrame(text) => Legal::Frame(Box::new(Regex::new(text).map_err(|_| StepError::Regex(text.clone()))?)),
             _ => Legal::Close,
         };
-        Ok(Self { conn, legal, since: now, last: now, answered: 0, probe: None })
+        Ok(Self { conn, legal, since: now, last: now, answered: 0, probe: None, ways, met: Vec::new() })
     }
 }
 
@@ -92,7 +97,7 @@ impl<'a> Machine<'a> {
         let Some(conn) = self.conns.get_mut(&expect.conn) else { return true };
         if let Some(received) = conn.inbox.pop_front() {
             match self.take(&mut expect, received) {
-                Ok(Step::Done) => {}
+                Ok(Step::Done) => self.choices.note(self.step, expect.ways, &expect.met),
                 Ok(Step::More) => {
                     (expect.since, expect.last, expect.answered) = (self.now, self.now, 0);
                     self.state = State::Expecting(expect);
@@ -209,10 +214,13 @@ impl<'a> Machine<'a> {
             }
         };
         let result = match &mut expect.legal {
-            Legal::One(patterns) => match self.first_match(patterns.iter().copied(), &message) {
-                Ok((_, bound)) => Ok((Step::Done, bound)),
-                Err(why) => Err(why),
-            },
+            Legal::One(ways) => ways.take(&self.scope, &message).map(|took| match took {
+                Took::Done(met, bound) => {
+                    expect.met = met;
+                    (Step::Done, bound)
+                }
+                Took::More => (Step::More, Bindings::new()),
+            }),
             Legal::All(sequences) => {
                 let heads: Vec<(usize, &Json)> = sequences
                     .iter()
@@ -220,7 +228,7 @@ impl<'a> Machine<'a> {
                     .filter_map(|(index, sequence)| sequence.front().map(|head| (index, *head)))
                     .collect();
                 self.first_match(heads.iter().map(|(_, head)| *head), &message).map(|(index, bound)| {
-                    sequences[heads[index].0].pop_front();
+                    expect.met.extend(sequences[heads[index].0].pop_front());
                     (if sequences.iter().all(VecDeque::is_empty) { Step::Done } else { Step::More }, bound)
                 })
             }
@@ -374,7 +382,7 @@ impl<'a> Machine<'a> {
     /// What is legal, for people.
     fn expected(&self, expect: &Expect<'a>) -> Vec<String> {
         match &expect.legal {
-            Legal::One(patterns) => patterns.iter().map(|pattern| self.scope.shown_message(pattern).to_string()).collect(),
+            Legal::One(ways) => ways.next().map(|pattern| self.scope.shown_message(pattern).to_string()).collect(),
             Legal::All(sequences) => {
                 let heads = sequences.iter().filter_map(VecDeque::front);
                 heads.map(|pattern| self.scope.shown_message(pattern).to_string()).collect()

@@ -245,3 +245,32 @@ fn a_step_that_cannot_run_is_the_harness_at_fault() {
         assert_eq!(kind(&outcome(steps.clone(), Connection::Own, &echo)), Some(FindingKind::Harness), "{steps}");
     }
 }
+
+#[test]
+fn what_came_is_told_where_it_could_have_been_something_else() {
+    let reply = |id: u64, payload: Json| json!({"type": "rep", "id": id, "payload": payload});
+    let (one, two) = (reply(1, json!("a")), reply(2, json!("b")));
+    let item = json!({"type": "rep", "id": 1, "payload": "a", "more": true});
+    let last = json!({"type": "rep", "id": 1, "payload": "$x"});
+    let any_order = json!({"expect_all": [one, two]});
+    let in_turn = json!({"expect_one_of": [[item, last, {"type": "rep", "id": 2, "payload": "$x"}], [item, {"type": "rep", "id": 1, "payload": 5}], two]});
+    for (step, frames, came) in [
+        (&any_order, vec![two.clone(), one.clone()], Some((2, vec!["rep 2 \"b\"", "rep 1 \"a\""]))),
+        (&any_order, vec![one.clone(), two.clone()], Some((2, vec!["rep 1 \"a\"", "rep 2 \"b\""]))),
+        (&in_turn, vec![two.clone()], Some((3, vec!["rep 2 \"b\""]))),
+        (&in_turn, vec![item.clone(), reply(1, json!(5))], Some((3, vec!["rep 1 \"a\" more", "rep 1 5"]))),
+        (
+            &in_turn,
+            vec![item.clone(), reply(1, json!(7)), reply(2, json!(7))],
+            Some((3, vec!["rep 1 \"a\" more", "rep 1 $x", "rep 2 $x"])),
+        ),
+        // A name that the first message of a way binds holds for the next.
+        (&in_turn, vec![item.clone(), reply(1, json!(7)), reply(2, json!(8))], None),
+        (&in_turn, vec![item.clone(), two.clone()], None),
+    ] {
+        let steps = json!([{"send": call()}, step]);
+        let Outcome { finding, seen, .. } = outcome(steps, Connection::Own, &|_| frames.clone());
+        let told = seen.first().map(|seen| (seen.ways, seen.came.iter().map(String::as_str).collect()));
+        assert_eq!((finding.is_none(), told), (came.is_some(), came), "{frames:?}");
+    }
+}

@@ -63,7 +63,11 @@ fn absent(member: &str) -> Value {
 impl Scope {
     /// Compares a whole message with a pattern; what the pattern binds, if it matched.
     pub fn matches(&self, pattern: &Json, message: &Normal) -> Result<Bindings, Divergence> {
-        let mut bound = Bindings::new();
+        self.matches_with(pattern, message, Bindings::new())
+    }
+
+    /// The same where these names are bound already; they come back with the others.
+    pub fn matches_with(&self, pattern: &Json, message: &Normal, mut bound: Bindings) -> Result<Bindings, Divergence> {
         self.compare_message(pattern, message, &mut bound)?;
         Ok(bound)
     }

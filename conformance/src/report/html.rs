@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use askama::Template;
 
 use crate::event::{By, CaseFinished, Exchange, Finding, NotClaimed, Verdict};
+use crate::report::choices::Choice;
 use crate::report::failure::{replay, shown};
 use crate::report::group::Group;
 use crate::report::human::Options;
@@ -41,6 +42,7 @@ struct Page<'a> {
     selected: usize,
     sections: Vec<Section>,
     blocked: Vec<(String, Vec<String>)>,
+    choices: Vec<Choice>,
     stale: &'a [String],
     chapters: Vec<Chapter>,
 }
@@ -159,6 +161,7 @@ pub(super) fn render(tally: &Tally, options: &Options) -> Result<String, askama:
         chapters: chapters(tally, options, &failures),
         sections: failures.sections,
         blocked: blocked(tally),
+        choices: tally.choices.all(),
         stale: tally.ended.as_ref().map_or(&[], |ended| &ended.stale),
     };
     page.render()

@@ -12,6 +12,7 @@ use crate::event::{
 };
 use crate::exit;
 use crate::plan::profile_name;
+use crate::report::choices::{Choice, Choices};
 use crate::report::group::{Group, Groups};
 use crate::report::human::{Options, plural, some};
 use crate::report::layout::{BAD, BOLD, CARE, FAINT, GOOD, counted, duration, heading, paint, wrap};
@@ -29,6 +30,7 @@ pub(super) struct Summary {
     /// Cases that did not pass somewhere, standing checks and probes among them.
     imperfect: BTreeSet<String>,
     seen: BTreeSet<String>,
+    choices: Choices,
 }
 
 /// Verdicts of one configuration, or of all.
@@ -87,6 +89,7 @@ impl Summary {
 
     pub(super) fn add(&mut self, finished: &CaseFinished) {
         self.all.add(finished);
+        self.choices.add(finished);
         self.seen.insert(finished.case.clone());
         if finished.verdict != Verdict::Pass {
             self.imperfect.insert(finished.case.clone());
@@ -103,6 +106,9 @@ impl Summary {
             line(&mut text, &format!("{}\n", heading("Summary", options.width)));
             self.table(&mut text);
             self.profiles(&mut text);
+        }
+        if options.verbose {
+            self.choices(&mut text, options);
         }
         self.not_claimed(&mut text, options);
         known(&mut text, &groups.known(), options);
@@ -182,6 +188,24 @@ impl Summary {
         text.push('\n');
     }
 
+    /// Each way that was seen where more than one is allowed.
+    fn choices(&self, text: &mut String, options: &Options) {
+        let all = self.choices.all();
+        if all.is_empty() {
+            return;
+        }
+        line(text, &paint(FAINT, "  seen, where more than one order or answer is allowed"));
+        let mut last = None;
+        for Choice { case, step, came, times, of, ways } in all {
+            if last.replace((case.clone(), step)) != Some((case.clone(), step)) {
+                let (seen, allowed) = ways;
+                wrapped(text, "    ", &format!("{case}, step {step}: {seen} of {} seen", counted_ways(allowed)), options);
+            }
+            wrapped(text, "        ", &format!("{times} of {of}: {came}"), options);
+        }
+        text.push('\n');
+    }
+
     fn not_claimed(&self, text: &mut String, options: &Options) {
         if !self.not_claimed.is_empty() {
             line(text, &paint(FAINT, "  not claimed"));
@@ -225,6 +249,14 @@ impl Summary {
         line(text, &format!("  {}", paint(style, sentence)));
         let runs = passed + failed + known + warned + blocked + faults;
         line(text, &format!("  {}", paint(FAINT, format!("{}: {} · {}", counted(runs, "run"), parts.join(", "), duration(ms)))));
+    }
+}
+
+/// So many ways; beyond counting, many.
+fn counted_ways(ways: u64) -> String {
+    match usize::try_from(ways) {
+        Ok(ways) if ways < 10_000 => counted(ways, "way"),
+        _ => "many ways".to_owned(),
     }
 }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::event::{CaseFinished, Description, Event, Excluded, LeftOut, NotClaimed, PlannedCase, PlannedConfiguration, Verdict};
 use crate::plan::profile_name;
+use crate::report::choices::Choices;
 use crate::report::group::Groups;
 use crate::report::summary::{Ended, conclusion};
 
@@ -136,6 +137,8 @@ pub(super) struct Tally {
     pub(super) selected: usize,
     /// What did not pass, told once for all configurations.
     pub(super) groups: Groups,
+    /// What was seen where more than one thing is allowed.
+    pub(super) choices: Choices,
     /// The end, once it has come.
     pub(super) ended: Option<Ended>,
     /// Every verdict, in order.
@@ -188,6 +191,7 @@ impl Tally {
         let worst = self.cases.entry(finished.case.clone()).or_insert(outcome);
         *worst = outcome.max(*worst);
         self.groups.add(finished);
+        self.choices.add(finished);
         self.finished.push(finished.clone());
     }
 

@@ -86,6 +86,7 @@ pub(crate) async fn drive(
         highest_id: 0,
         fence: crate::machine::FIRST_FENCE,
         lingers: false,
+        seen: Vec::new(),
     });
     if outcome.finding.is_none() {
         *kept = channels.remove(FIRST);

@@ -11,7 +11,7 @@ use super::peer::{NOT_IMPLEMENTED, NotUp, Peer};
 use super::queue::{Next, Queue};
 use super::session::{Channel, Driven, drive};
 use super::{Held, RunOptions, blocked, finished, message};
-use crate::event::{By, CaseFinished, Configuration, Description, Exchange, Finding, FindingKind, What};
+use crate::event::{By, CaseFinished, Configuration, Description, Exchange, Finding, FindingKind, Seen, What};
 use crate::judge;
 use crate::machine::{Connection, FIRST_FENCE, Pace, Setup};
 use crate::mutant::{Filter, Mutant};
@@ -156,6 +156,8 @@ pub(crate) struct Alone {
     pub(crate) longest_write: usize,
     /// How many writes there were.
     pub(crate) writes: usize,
+    /// What the target did where the session allows more than one thing.
+    pub(crate) seen: Vec<Seen>,
 }
 
 /// Runs a session on a process of its own, its bytes in these pieces. A patient one waits the whole limit before it asks whether the target lives.
@@ -172,6 +174,7 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Sche
                 is_no_program: matches!(error, NotUp::Spawn(_)),
                 longest_write: 0,
                 writes: 0,
+                seen: Vec::new(),
             };
         }
     };
@@ -193,8 +196,8 @@ pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Sche
     if finding.is_none() && shared.configuration.transport == Transport::Tcp {
         peer.stop().await;
     }
-    let Driven { bindings, longest_write, writes, .. } = driven;
-    Alone { finding, bindings, duration: started.elapsed(), is_no_program: false, longest_write, writes }
+    let Driven { bindings, longest_write, writes, outcome, .. } = driven;
+    Alone { finding, bindings, duration: started.elapsed(), is_no_program: false, longest_write, writes, seen: outcome.seen }
 }
 
 /// Adds to a finding what only the process can tell.
@@ -231,6 +234,8 @@ pub(super) struct Worker {
     processes: usize,
     /// What the sessions of the current case wrote: the longest write in bytes, and how many there were.
     written: (usize, usize),
+    /// What the target did last where the current case allows more than one thing.
+    seen: Vec<Seen>,
 }
 
 /// A process that serves several sessions.
@@ -248,7 +253,7 @@ struct Company {
 
 impl Worker {
     pub(super) fn new(shared: Arc<Shared>, number: usize) -> Self {
-        Self { shared, number, hub: Hub::default(), company: None, processes: 0, written: (0, 0) }
+        Self { shared, number, hub: Hub::default(), company: None, processes: 0, written: (0, 0), seen: Vec::new() }
     }
 
     /// Runs cases until none is left.
@@ -269,7 +274,8 @@ impl Worker {
                         let (longest_write, writes) = self.written;
                         self.shared.note_held(Held { index, longest_write, writes });
                     }
-                    queue.finish(index, finished(&case, configuration, finding, started.elapsed()));
+                    let seen = std::mem::take(&mut self.seen);
+                    queue.finish(index, CaseFinished { seen, ..finished(&case, configuration, finding, started.elapsed()) });
                 }
                 Next::Blocked(index, case, before) => {
                     let finding = blocked(case.rules(), &format!("`{before}`, which this case builds on, failed."));
@@ -326,6 +332,7 @@ impl Worker {
         if shared.options.isolate || (is_stdio && !is_chainable(session)) {
             let alone = run_alone(&shared, session, schedule, false).await;
             self.note_written(alone.longest_write, alone.writes);
+            self.seen = alone.seen;
             let finding = alone.finding?;
             // Silence is only proved by the full limit.
             return if rests_on_silence(&finding) {
@@ -419,6 +426,7 @@ impl Worker {
         };
         shared.observe(session, &worker, &driven);
         self.note_written(driven.longest_write, driven.writes);
+        self.seen = driven.outcome.seen;
         company.shift = (driven.outcome.highest_id / SHIFT + 1) * SHIFT;
         company.fence = driven.outcome.fence;
         company.is_over = driven.exited;
