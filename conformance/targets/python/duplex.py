@@ -323,19 +323,20 @@ class Outgoing:
         more = more is True and error is None  # [error.wins]
         end = message.get("end") is True and not more and message.get("payload") is None and error is None
         frame = Frame(self.method, message.get("payload"), ext, error, more, end, call=self)
+        by_provider = not more  # whatever hooks make of the reply [stream.early.caller]
         try:
             for hook in reversed(self.connection.peer.hooks):  # [middleware.inbound-reply]
                 run_reply_hook(hook.inbound_reply, frame)
         except Exception as failure:
-            return self.end(LocalError(f"a hook failed: {failure!r}"))  # [middleware.fail.caller]
+            return self.end(LocalError(f"a hook failed: {failure!r}"), by_provider)  # [middleware.fail.caller]
         if frame.ext is not None:
             self.reply_ext = frame.ext
         if frame.error is not None:
-            return self.end(CallError(frame.error["code"], frame.error["message"], frame.error.get("data")), by_provider=True)
+            return self.end(CallError(frame.error["code"], frame.error["message"], frame.error.get("data")), by_provider)
         if not frame.end and not self.results.put(frame.payload, size):
             return self.end(LocalError("too many results wait unread"))
         if not frame.more:
-            self.end(EndOfItems(), by_provider=True)
+            self.end(EndOfItems(), by_provider)
 
 
 class Connection:

@@ -106,6 +106,7 @@ pub const CALLER: Machine = Machine {
         event("bad reply", "bad reply"),
         event("the user aborts the arguments", "abort"),
         event("an outbound hook answers", "hook answers"),
+        event("an inbound hook answers an item", "hook answers"),
         event("given up: timeout, dropped channel, overflow, failed hook, unsendable item", "given up"),
         event("connection ends", "connection ends"),
     ],
@@ -117,6 +118,7 @@ pub const CALLER: Machine = Machine {
         &[Stay("ignored"), To("local error; one abort frame goes out", 3), To("local error", 3), Stay("ignored")],
         &[To("local error; nothing is sent", 3), To("one abort frame goes out", 2), Stay("local error"), Stay("local error")],
         &[To("answer handed on; nothing is sent", 3), To("answer handed on; one abort frame goes out", 3), Never, Never],
+        &[Never, To("answer handed on; one abort frame goes out", 3), To("answer handed on", 3), Never],
         &[
             To("local error; nothing is sent", 3),
             To("local error; one abort frame goes out", 3),

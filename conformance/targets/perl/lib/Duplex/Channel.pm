@@ -337,12 +337,14 @@ sub _received ($self, $reply, $size, $from = undef) {
 
     my $more = !$error && $reply->{more};
     my $end  = !$error && !$more && !defined $reply->{payload} && is_bool($reply->{end}) && $reply->{end};
+    my $last = !$more;    # whatever hooks make of it
     my $frame = {
         kind => 'reply', call => $self, method => $self->{method}, payload => $reply->{payload}, error => $error,
         more => $more, end => $end, ext => ref $reply->{ext} eq 'HASH' ? $reply->{ext} : undef,
     };
     if (my $said = $self->{peer}->run_hooks('inbound_reply', $frame, $from)) {
         $self->{reply_ext} = $frame->{ext} // $self->{reply_ext};
+        $self->_end_args($last);
         return $self->_fail('hook');
     }
     ($error, $more, $end) = ($frame->{error}, 0, 0) if $frame->{taken};
@@ -356,15 +358,21 @@ sub _received ($self, $reply, $size, $from = undef) {
         return $self->_deliver(item => $frame->{payload}, $size);
     }
     $self->{reply_open} = 0;
-    # An early reply: what is left of the arguments nobody wants.
-    $self->_request(payload => undef, end => true) if $self->{args_open};
-    $self->{args_open} = 0;
+    $self->_end_args($last);
     $self->_settle;
     return $self->_deliver(error => { map { $_ => $error->{$_} } grep { exists $error->{$_} } qw(code message data) })
         if $error;
     $self->_deliver(item => $frame->{payload}, $size) if !$end;
     $self->_deliver(end => undef);
     return 0;
+}
+
+# The call is over: what is left of the arguments nobody wants. They end, if the provider has sent its last reply, or are aborted.
+sub _end_args ($self, $last) {
+    if   ($last) { $self->_request(payload => undef, end => true) if $self->{args_open} }
+    else         { $self->_abort_frame }
+    $self->{args_open} = 0;
+    return;
 }
 
 sub _settle ($self) {

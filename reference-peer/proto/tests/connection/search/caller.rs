@@ -30,6 +30,7 @@ enum Act {
     End(usize),
     Abort(usize),
     HookAnswers(usize),
+    InboundHookAnswers(usize),
     GiveUp(usize),
     Forget(usize),
     Read(usize),
@@ -76,6 +77,7 @@ const ITEM: &str = "the user sends an item, and more will follow";
 const LAST: &str = "the user sends the last item, or ends";
 const ABORTS: &str = "the user aborts the arguments";
 const HOOK_ANSWERS: &str = "an outbound hook answers";
+const INBOUND_HOOK_ANSWERS: &str = "an inbound hook answers an item";
 const GIVEN_UP: &str = "given up: timeout, dropped channel, overflow, failed hook, unsendable item";
 const ENDS: &str = "connection ends";
 
@@ -117,8 +119,9 @@ fn actions(state: &State) -> Vec<Act> {
         if call < state.calls.len() {
             all.extend([Act::Item(call), Act::Last(call), Act::End(call), Act::Abort(call)]);
             all.extend([Act::GiveUp(call), Act::Forget(call), Act::Read(call)]);
-            // Hooks see arguments while there are some.
+            // Hooks see arguments while there are some, and items while a reply is awaited.
             all.extend((state.states[call] == 1).then_some(Act::HookAnswers(call)));
+            all.extend((state.states[call] != 3).then_some(Act::InboundHookAnswers(call)));
         }
     }
     all
@@ -191,9 +194,10 @@ fn perform(state: &mut State, act: Act) -> Done {
         Act::Last(call) => sent(call, LAST, core.send_arg(id(call), Some(&item), false, None).is_err()),
         Act::End(call) => sent(call, LAST, core.send_arg(id(call), None, false, None).is_err()),
         Act::Abort(call) => sent(call, ABORTS, core.abort(id(call), &RemoteError::new(5, "gone"), None).is_err()),
-        Act::HookAnswers(call) => {
+        Act::HookAnswers(call) | Act::InboundHookAnswers(call) => {
             core.complete_call(id(call), ReplyFrame::End);
-            Done { hands_on: true, ..done(call, HOOK_ANSWERS) }
+            let event = if act == Act::HookAnswers(call) { HOOK_ANSWERS } else { INBOUND_HOOK_ANSWERS };
+            Done { hands_on: true, ..done(call, event) }
         }
         Act::GiveUp(call) => {
             core.fail_call(id(call), Failure::Hook);
