@@ -15,7 +15,7 @@ use crate::prepare::{Sources, count, relative, rule_link, vector_links};
 use crate::{comparison, coverage, figures, sequence, states};
 
 /// What a marker can ask for.
-pub(crate) const NAMES: [&str; 13] = [
+pub(crate) const NAMES: [&str; 14] = [
     "rule-index",
     "rule-counts",
     "coverage",
@@ -23,6 +23,7 @@ pub(crate) const NAMES: [&str; 13] = [
     "figures",
     "error-codes",
     "limits",
+    "small-target",
     "sessions",
     "sessions AREA",
     "messages",
@@ -36,6 +37,9 @@ const SESSIONS_PAGE: &str = "conformance/sessions.md";
 /// The chapter that shows every message vector.
 pub(crate) const MESSAGES_PAGE: &str = "conformance/messages.md";
 
+/// The smallest complete target, as the harness runs it.
+const SMALL_TARGET: &str = include_str!("../../conformance/targets/python-minimal/peer.py");
+
 /// The part with this name, for the chapter `path`.
 pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<String> {
     Some(match name {
@@ -46,6 +50,7 @@ pub(crate) fn part(name: &str, path: &str, sources: &Sources<'_>) -> Option<Stri
         "figures" => figures::markdown(sources.figures),
         "error-codes" => error_codes(path, sources),
         "limits" => limits(path, sources),
+        "small-target" => format!("```python\n{SMALL_TARGET}```\n"),
         "sessions" => sessions(path, sources),
         "states-connection" => states::markdown(&machine::CONNECTION),
         "states-provider" => states::markdown(&machine::PROVIDER),
