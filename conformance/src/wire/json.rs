@@ -166,9 +166,8 @@ impl Reader<'_> {
         let mut out = String::new();
         loop {
             let start = self.at;
-            while matches!(self.peek(), Some(byte) if byte != b'"' && byte != b'\\' && byte >= 0x20) {
-                self.at += 1;
-            }
+            let plain = self.bytes[start..].iter().position(|byte| !is_plain(*byte));
+            self.at = plain.map_or(self.bytes.len(), |plain| start + plain);
             out.push_str(&self.text[start..self.at]);
             match self.peek() {
                 Some(b'"') => {
@@ -268,18 +267,26 @@ pub fn encode(value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeError> {
 
 fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    for c in text.chars() {
-        match c {
-            '"' => out.extend_from_slice(b"\\\""),
-            '\\' => out.extend_from_slice(b"\\\\"),
-            '\n' => out.extend_from_slice(b"\\n"),
-            '\r' => out.extend_from_slice(b"\\r"),
-            '\t' => out.extend_from_slice(b"\\t"),
-            c if u32::from(c) < 0x20 => out.extend_from_slice(format!("\\u{:04x}", u32::from(c)).as_bytes()),
-            c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+    let mut rest = text.as_bytes();
+    // Long texts are nearly all plain: they are copied in one piece between the bytes that are not.
+    while let Some(plain) = rest.iter().position(|byte| !is_plain(*byte)) {
+        out.extend_from_slice(&rest[..plain]);
+        match rest[plain] {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            byte @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', byte]),
+            byte => out.extend_from_slice(format!("\\u{byte:04x}").as_bytes()),
         }
+        rest = &rest[plain + 1..];
     }
+    out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Whether a byte of UTF-8 stands for itself in a JSON string.
+fn is_plain(byte: u8) -> bool {
+    byte != b'"' && byte != b'\\' && byte >= 0x20
 }
 
 #[cfg(test)]
