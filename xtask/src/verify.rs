@@ -8,6 +8,9 @@ use std::time::Instant;
 use crate::step::{Step, cargo, cargo_build, program};
 use crate::{fuzz, tidy};
 
+/// A target of Rust without files, sockets, threads and clocks.
+const WASM: &str = "wasm32-unknown-unknown";
+
 /// A named part of the test run.
 struct Part {
     name: &'static str,
@@ -18,6 +21,16 @@ struct Part {
 enum Does {
     Own(fn() -> bool),
     Steps(Vec<Step>),
+    /// What has to be there first, and the steps. Where it cannot be had, they are left out, and the run says so.
+    With(Step, Vec<Step>),
+}
+
+/// How a part ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Passed,
+    Failed,
+    LeftOut,
 }
 
 fn parts() -> Vec<Part> {
@@ -68,6 +81,14 @@ fn parts() -> Vec<Part> {
         target("python-afternoon", &[]),
         target("published-javascript", &["--transport", "tcp", "--jobs", "4"]),
         target("published-go", &["--transport", "tcp", "--framing", "length", "--jobs", "4"]),
+        Part {
+            name: "wasm",
+            what: "the core builds where there is no system: wasm32",
+            does: Does::With(
+                Step::new("rustup").args(["target", "add", WASM]),
+                vec![cargo(["check", "--quiet", "--package", "duplex-proto", "--target", WASM])],
+            ),
+        },
         part(
             "book",
             "the book builds, its links and examples hold",
@@ -95,31 +116,46 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
         return ExitCode::from(2);
     }
     let chosen: Vec<&Part> = parts.iter().filter(|part| args.is_empty() || args.iter().any(|arg| arg == part.name)).collect();
-    let mut failed = Vec::new();
+    let (mut failed, mut left_out) = (Vec::new(), Vec::new());
     for (index, part) in chosen.iter().enumerate() {
         eprintln!("\n== [{}/{}] {}: {}", index + 1, chosen.len(), part.name, part.what);
         let start = Instant::now();
-        let held = part.run();
-        eprintln!("== {} {} in {:.1} s", part.name, if held { "passed" } else { "FAILED" }, start.elapsed().as_secs_f64());
-        if !held {
-            failed.push(part.name);
+        let end = part.run();
+        let word = match end {
+            End::Passed => "passed",
+            End::Failed => "FAILED",
+            End::LeftOut => "LEFT OUT",
+        };
+        eprintln!("== {} {word} in {:.1} s", part.name, start.elapsed().as_secs_f64());
+        match end {
+            End::Passed => {}
+            End::Failed => failed.push(part.name),
+            End::LeftOut => left_out.push(part.name),
         }
     }
     if !failed.is_empty() {
         eprintln!("\nfailed: {}\nrun one again: cargo xtask test {}", failed.join(", "), failed[0]);
     }
-    eprintln!("\n{} passed, {} failed", chosen.len() - failed.len(), failed.len());
+    if !left_out.is_empty() {
+        eprintln!("\nleft out, since this machine cannot get what they need: {}", left_out.join(", "));
+    }
+    let passed = chosen.len() - failed.len() - left_out.len();
+    eprintln!("\n{passed} passed, {} failed, {} left out", failed.len(), left_out.len());
     crate::status(failed.is_empty())
 }
 
 impl Part {
-    fn run(&self) -> bool {
-        match &self.does {
+    fn run(&self) -> End {
+        let shown = |step: &Step| {
+            eprintln!("$ {}", step.shown());
+            step.run()
+        };
+        let held = match &self.does {
             Does::Own(run) => run(),
-            Does::Steps(steps) => steps.iter().all(|step| {
-                eprintln!("$ {}", step.shown());
-                step.run()
-            }),
-        }
+            Does::Steps(steps) => steps.iter().all(shown),
+            Does::With(wanted, _) if !shown(wanted) => return End::LeftOut,
+            Does::With(_, steps) => steps.iter().all(shown),
+        };
+        if held { End::Passed } else { End::Failed }
     }
 }
