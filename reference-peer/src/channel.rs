@@ -2,29 +2,30 @@
 //!
 //! What a handler leaves undone is decided here: the last holder of a served call ends it.
 
-use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod called;
 
-use duplex_proto::connection::{ArgFrame, CallEnd, Failure, Read, Reply, ReplyFrame, ServeKey};
-use duplex_proto::{Code, DecodeError, Ext, Format, Id, Raw, RemoteError};
+use std::future::{Future, poll_fn};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duplex_proto::connection::{ArgFrame, CallEnd, Read, Reply, ServeKey};
+use duplex_proto::{Code, DecodeError, Ext, Format, Raw, RemoteError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::call::{Call, Direction};
+use crate::call::Call;
 use crate::callback::Callback;
 use crate::error::{BoxError, Error};
 use crate::handler::{Handler, Method};
-use crate::hook::HookFrame;
 use crate::link::{Link, Status};
 use crate::middleware::{CallSpan, RunUntil};
 use crate::peer::Peer;
 use crate::request::Request;
 use crate::stream::{ItemSink, Items};
 use crate::tunnel::Tunnel;
+use called::Called;
 
 /// One call: a handler's, to read arguments and send results; or a caller's, the other way round.
 ///
@@ -53,24 +54,6 @@ struct Served {
     call: Option<Arc<Call>>,
     /// Whether the handler returned, and did not panic.
     has_returned: AtomicBool,
-}
-
-/// A call of ours; dropping the last reference gives it up.
-struct Called {
-    link: Arc<Link>,
-    call: Arc<Call>,
-    ext: Option<Ext>,
-    stage: Mutex<Stage>,
-    opened: Notify,
-}
-
-enum Stage {
-    /// Nothing was sent.
-    Unopened,
-    /// The first frame was sent.
-    Open(Id),
-    /// Nothing was sent, because a hook answered or failed.
-    Local(VecDeque<Read>),
 }
 
 /// Runs a handler for a call.
@@ -102,10 +85,9 @@ async fn run<F: Future>(handler: F, call: Option<&Call>) -> Option<F::Output> {
 }
 
 impl Channel {
-    pub(crate) fn caller(link: Arc<Link>, method: Arc<str>, ext: Option<Ext>) -> Self {
-        let call = Call::new(link.id(), Direction::Outbound, method);
-        let called = Called { link, call, ext, stage: Mutex::new(Stage::Unopened), opened: Notify::new() };
-        Self { sender: Sender { side: Side::Caller(Arc::new(called)) } }
+    /// A call of ours, which is given up when `deadline` passes.
+    pub(crate) fn caller(link: Arc<Link>, method: Arc<str>, ext: Option<Ext>, deadline: Option<Instant>) -> Self {
+        Self { sender: Sender { side: Side::Caller(Arc::new(Called::new(link, method, ext, deadline))) } }
     }
 
     // ---- receiving ----
@@ -124,7 +106,7 @@ impl Channel {
     /// # Errors
     /// As [`Channel::recv`].
     pub async fn recv_raw(&mut self) -> Result<Option<Raw>, Error> {
-        match self.read().await {
+        match self.read().await? {
             Read::Item(item) => Ok(Some(item)),
             Read::End => Ok(None),
             Read::Failed(failure) => Err(failure.into()),
@@ -171,26 +153,10 @@ impl Channel {
         }
     }
 
-    async fn read(&mut self) -> Read {
+    async fn read(&mut self) -> Result<Read, Error> {
         match &self.sender.side {
-            Side::Provider(served) => poll_fn(|cx| served.link.poll_args(served.key, cx)).await,
-            Side::Caller(called) => {
-                let id = loop {
-                    let opened = called.opened.notified();
-                    match &mut *called.stage() {
-                        Stage::Open(id) => break *id,
-                        Stage::Local(reads) => return reads.pop_front().unwrap_or(Read::End),
-                        // r[close.pending] Nothing can be opened any more.
-                        Stage::Unopened if called.link.status() >= Status::InputEnded => return Read::Failed(Failure::Closed),
-                        Stage::Unopened => {}
-                    }
-                    tokio::select! {
-                        () = opened => {}
-                        () = called.link.reached(Status::InputEnded) => {}
-                    }
-                };
-                poll_fn(|cx| called.link.poll_reply(id, cx)).await
-            }
+            Side::Provider(served) => Ok(poll_fn(|cx| served.link.poll_args(served.key, cx)).await),
+            Side::Caller(called) => called.read().await,
         }
     }
 
@@ -433,7 +399,7 @@ impl Sender {
     /// Sends an item in the format of the connection.
     async fn send_owned(&self, item: Raw, more: bool) -> Result<(), Error> {
         let link = self.link();
-        link.room().await;
+        self.room().await?;
         match &self.side {
             Side::Provider(served) if more => Ok(link.send_item(served.key, item)?),
             Side::Provider(served) => Ok(link.reply(served.key, Reply::Result(item))?),
@@ -446,7 +412,7 @@ impl Sender {
     /// # Errors
     /// As [`Channel::finish`].
     pub async fn finish(&self) -> Result<(), Error> {
-        self.link().room().await;
+        self.room().await?;
         match &self.side {
             Side::Provider(served) => Ok(served.link.reply(served.key, Reply::End)?),
             Side::Caller(called) => called.send(ArgFrame::End),
@@ -464,6 +430,17 @@ impl Sender {
                 called.id().ok_or(Error::Ended)?;
                 called.send(ArgFrame::Aborted(Some(called.link.error_in_format(error))))
             }
+        }
+    }
+
+    /// Waits while too much waits to be written.
+    async fn room(&self) -> Result<(), Error> {
+        match &self.side {
+            Side::Provider(served) => {
+                served.link.room().await;
+                Ok(())
+            }
+            Side::Caller(called) => called.in_time(called.link.room()).await,
         }
     }
 
@@ -519,130 +496,6 @@ pub(crate) fn failure(error: BoxError, link: &Link) -> Option<RemoteError> {
 impl Drop for Served {
     fn drop(&mut self) {
         self.link.finish(self.key, self.has_returned.load(Ordering::Relaxed));
-    }
-}
-
-impl Called {
-    fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn id(&self) -> Option<Id> {
-        match &*self.stage() {
-            Stage::Open(id) => Some(*id),
-            Stage::Unopened | Stage::Local(_) => None,
-        }
-    }
-
-    fn send(&self, frame: ArgFrame) -> Result<(), Error> {
-        let id = self.id();
-        let (frame, ext) = match self.pass_hooks(id.is_none(), id, frame) {
-            Ok(Ok(passed)) => passed,
-            Ok(Err(reply)) => return self.end_locally(id, reply),
-            Err(error) => {
-                self.fail_locally(id);
-                return Err(error);
-            }
-        };
-        let (payload, more) = match &frame {
-            ArgFrame::Item(item) => (Some(item), true),
-            ArgFrame::Last(item) => (Some(item), false),
-            _ => (None, false),
-        };
-        let mut stage = self.stage();
-        match (&*stage, &frame) {
-            (Stage::Open(id), ArgFrame::Aborted(error)) => {
-                let error = error.clone().unwrap_or_else(|| RemoteError::of(Code::ABORTED));
-                Ok(self.link.with(|core| core.abort(*id, &error, ext.as_ref()))?)
-            }
-            (Stage::Open(id), _) => {
-                let sent = self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()));
-                if sent.is_err() {
-                    self.link.wake_reply_reader(*id);
-                }
-                Ok(sent?)
-            }
-            (Stage::Local(_), _) | (Stage::Unopened, ArgFrame::Aborted(_)) => Err(Error::Ended),
-            (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref(), self.ext.as_ref()) {
-                Ok(id) => {
-                    *stage = Stage::Open(id);
-                    drop(stage);
-                    self.opened.notify_waiters();
-                    Ok(())
-                }
-                Err(error) => {
-                    drop(stage);
-                    // Nothing was sent; a further attempt is a call of its own to nobody but the user.
-                    self.link.tell_end(&self.call, CallEnd::Local);
-                    Err(error.into())
-                }
-            },
-        }
-    }
-
-    fn pass_hooks(
-        &self,
-        is_first: bool,
-        id: Option<Id>,
-        frame: ArgFrame,
-    ) -> Result<Result<(ArgFrame, Option<Ext>), ReplyFrame>, Error> {
-        if !self.link.has_hooks() {
-            return Ok(Ok((frame, self.ext.clone())));
-        }
-        let frame = HookFrame::from_args(Arc::clone(&self.call), is_first, id, self.link.format(), self.ext.clone(), frame);
-        Ok(self.link.pass_outbound_request(frame)?.map(|mut frame| {
-            let ext = frame.ext.take();
-            (frame.into_args(), ext)
-        }))
-    }
-
-    /// A hook answered in the provider's place.
-    fn end_locally(&self, id: Option<Id>, reply: ReplyFrame) -> Result<(), Error> {
-        if let Some(id) = id {
-            self.link.with(|core| core.complete_call(id, reply));
-            self.link.wake_reply_reader(id);
-        } else {
-            let (read, end) = match reply {
-                ReplyFrame::Last(result) => (Read::Item(result), CallEnd::Result),
-                ReplyFrame::Error(error) => {
-                    let end = CallEnd::Error(error.code);
-                    (Read::Failed(Failure::Remote(error)), end)
-                }
-                _ => (Read::End, CallEnd::Result),
-            };
-            self.link.tell_end(&self.call, end);
-            *self.stage() = Stage::Local(VecDeque::from([read]));
-            self.opened.notify_waiters();
-        }
-        Ok(())
-    }
-
-    /// An argument has no encoding. Before the first frame there is no call yet that could fail.
-    fn fail_unsendable(&self) {
-        if let Some(id) = self.id() {
-            self.link.with(|core| core.fail_call(id, Failure::Unsendable));
-            self.link.wake_reply_reader(id);
-        }
-    }
-
-    /// A hook failed.
-    fn fail_locally(&self, id: Option<Id>) {
-        if let Some(id) = id {
-            self.link.with(|core| core.fail_call(id, Failure::Hook));
-            self.link.wake_reply_reader(id);
-        } else {
-            self.link.tell_end(&self.call, CallEnd::Local);
-            *self.stage() = Stage::Local(VecDeque::from([Read::Failed(Failure::Hook)]));
-            self.opened.notify_waiters();
-        }
-    }
-}
-
-impl Drop for Called {
-    fn drop(&mut self) {
-        if let Some(id) = self.id() {
-            self.link.forget(id);
-        }
     }
 }
 

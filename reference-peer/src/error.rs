@@ -178,6 +178,7 @@ impl From<Failure> for Error {
             Failure::Overflow => Self::Overflow,
             Failure::Hook => Self::Hook,
             Failure::Unsendable => Self::Unsendable,
+            Failure::Timeout => Self::Timeout,
             _ => Self::Closed,
         }
     }

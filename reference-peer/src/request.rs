@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use duplex_proto::{EncodeError, Ext, Raw};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use crate::channel::Channel;
 use crate::error::Error;
@@ -64,7 +65,8 @@ impl Request {
         self.ext(TRANSACTION, unit.as_str())
     }
 
-    /// Limits the time that [`Request::call`] waits for the reply.
+    /// Limits the time of the call, from when it is made or opened: what waits for its reply, its next item or room to send
+    /// one then fails with [`Error::Timeout`], and the call is given up.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -107,7 +109,8 @@ impl Request {
     /// Opens a call whose arguments or results are streamed. Nothing is sent before the first argument.
     #[must_use]
     pub fn open(self) -> Channel {
-        Channel::caller(self.link, self.method, self.ext)
+        let deadline = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        Channel::caller(self.link, self.method, self.ext, deadline)
     }
 
     /// Sends a request without an id: no reply is wanted, and a peer that follows the book sends none. Published peers crash
@@ -125,7 +128,7 @@ impl Request {
     /// # Errors
     /// As [`Request::notify`].
     pub async fn notify_raw(self, argument: &Raw) -> Result<(), Error> {
-        Channel::caller(self.link, self.method, self.ext).notify(argument).await
+        self.open().notify(argument).await
     }
 
     /// Calls and forgets: the reply is dropped when it comes.

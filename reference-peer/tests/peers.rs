@@ -258,6 +258,43 @@ async fn a_dropped_call_is_forgotten_and_a_timeout_is_one() {
     assert_eq!(client.counts().outgoing, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_opened_call_is_given_up_when_its_time_is_over() {
+    let (rpc, (ended, mut ends)) = (server(), mpsc::unbounded_channel());
+    rpc.register("once", move |mut channel: Channel| {
+        let ended = ended.clone();
+        async move {
+            let first: i64 = channel.argument().await?;
+            channel.send(&first).await?;
+            _ = ended.send(channel.recv::<i64>().await);
+            Ok(())
+        }
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let limit = Duration::from_secs(5);
+    let mut channel = client.request("once").timeout(limit).open();
+    let opened = tokio::time::Instant::now();
+    channel.send(&1).await.expect("the call is open");
+    assert_eq!(channel.recv::<i64>().await.expect("in time"), Some(1));
+    assert!(matches!(channel.recv::<i64>().await, Err(Error::Timeout)));
+    assert_eq!(opened.elapsed(), limit);
+    assert!(matches!(channel.recv::<i64>().await, Err(Error::Timeout)));
+    assert!(matches!(channel.send(&2).await, Err(Error::Ended)));
+    assert!(matches!(ends.recv().await, Some(Err(Error::Aborted(_)))), "open arguments are aborted");
+    assert_eq!(client.counts().outgoing, 0);
+    // Nothing was sent, and nobody sends anything.
+    let mut unopened = client.request("once").timeout(limit).open();
+    assert!(matches!(unopened.recv::<i64>().await, Err(Error::Timeout)));
+    assert!(matches!(unopened.send(&1).await, Err(Error::Ended)));
+    // A call that ends in time has its results for ever.
+    let mut sums = client.request("add").timeout(limit).open();
+    sums.send_last(&(1, 2)).await.expect("the call is open");
+    assert_eq!(sums.recv::<i64>().await.expect("in time"), Some(3));
+    tokio::time::advance(2 * limit).await;
+    assert_eq!(sums.recv::<i64>().await.expect("the end came in time"), None);
+}
+
 struct Tag;
 
 impl Hook for Tag {

@@ -40,6 +40,8 @@ pub enum Failure {
     Hook,
     /// An argument has no encoding, or does not fit a frame.
     Unsendable,
+    /// The user waits no longer.
+    Timeout,
 }
 
 /// Items up to this many bytes are copied when they have to wait behind others: each would keep all that was read with it.
