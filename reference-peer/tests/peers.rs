@@ -1,6 +1,7 @@
 //! Two peers in one process: what the public surface promises, over an in-memory stream.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duplex_peer::{
@@ -322,6 +323,56 @@ async fn hooks_change_answer_and_fail() {
     assert_eq!(client.call::<_, i64>("local", &()).await.expect("the hook's answer"), 1);
     assert!(matches!(client.call::<_, i64>("refused", &()).await, Err(Error::Hook)));
     assert_eq!(client.counts().outgoing, 0);
+}
+
+/// Holds the first frame of a call up until somebody else is about to send, and notes which frames were first ones.
+#[derive(Clone, Default)]
+struct HoldsUp(Arc<HeldUp>);
+
+#[derive(Default)]
+struct HeldUp {
+    is_held: AtomicBool,
+    is_overtaken: AtomicBool,
+    firsts: Mutex<Vec<bool>>,
+}
+
+impl Hook for HoldsUp {
+    fn outbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.0.firsts.lock().expect("no panic").push(frame.is_first());
+        self.0.is_held.store(true, Ordering::SeqCst);
+        until(&self.0.is_overtaken);
+        // The other one has every chance now.
+        (0..100).for_each(|_| std::thread::yield_now());
+        Ok(Verdict::Pass)
+    }
+}
+
+fn until(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_tasks_that_send_at_once_one_opens_the_call() {
+    let hook = HoldsUp::default();
+    let (client, _served) = join(&Rpc::new().with_hook(hook.clone()), &server()).await;
+    let channel = client.open("double");
+    let (first, second) = (channel.sender(), channel.sender());
+    let first = tokio::spawn(async move { first.send(&1).await });
+    let held = Arc::clone(&hook.0);
+    let second = tokio::spawn(async move {
+        until(&held.is_held);
+        held.is_overtaken.store(true, Ordering::SeqCst);
+        second.send(&2).await
+    });
+    for sent in [first, second] {
+        sent.await.expect("no panic").expect("an open call");
+    }
+    channel.finish().await.expect("an open call");
+    assert_eq!(*hook.0.firsts.lock().expect("no panic"), [true, false, false]);
+    let doubled: Vec<i64> = channel.into_stream::<i64>().try_collect().await.expect("numbers");
+    assert_eq!(doubled, [2, 4]);
 }
 
 #[tokio::test]

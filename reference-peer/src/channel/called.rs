@@ -23,6 +23,9 @@ pub(super) struct Called {
     deadline: Option<Instant>,
     stage: Mutex<Stage>,
     opened: Notify,
+    /// Held from a frame's first hook until it is written: of several tasks that send, one opens the call, and the order of
+    /// frames is the order in which hooks saw them.
+    turn: Mutex<()>,
 }
 
 enum Stage {
@@ -37,7 +40,7 @@ enum Stage {
 impl Called {
     pub(super) fn new(link: Arc<Link>, method: Arc<str>, ext: Option<Ext>, deadline: Option<Instant>) -> Self {
         let call = Call::new(link.id(), Direction::Outbound, method);
-        Self { link, call, ext, deadline, stage: Mutex::new(Stage::Unopened), opened: Notify::new() }
+        Self { link, call, ext, deadline, stage: Mutex::new(Stage::Unopened), opened: Notify::new(), turn: Mutex::default() }
     }
 
     /// Does it before the deadline of the call, which is given up if it passes first.
@@ -84,6 +87,8 @@ impl Called {
     }
 
     pub(super) fn send(&self, frame: ArgFrame) -> Result<(), Error> {
+        // A hook that panics leaves nothing half done here.
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let id = self.id();
         let (frame, ext) = match self.pass_hooks(id.is_none(), id, frame) {
             Ok(Ok(passed)) => passed,
