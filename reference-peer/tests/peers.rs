@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duplex_peer::{
-    Blame, BoxError, Channel, Code, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal, RemoteError,
-    Rpc, Transport, Verdict,
+    Blame, BoxError, Channel, Code, Codec, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal,
+    RemoteError, Rpc, Transport, Verdict,
 };
 use futures_util::TryStreamExt;
 use serde_json::json;
@@ -323,6 +323,18 @@ async fn hooks_change_answer_and_fail() {
     assert_eq!(client.call::<_, i64>("local", &()).await.expect("the hook's answer"), 1);
     assert!(matches!(client.call::<_, i64>("refused", &()).await, Err(Error::Hook)));
     assert_eq!(client.counts().outgoing, 0);
+}
+
+#[tokio::test]
+async fn what_a_frame_may_nest_a_handler_can_take() {
+    for codec in [Arc::new(Json) as Arc<dyn Codec>, Arc::new(MessagePack)] {
+        let rpc = Rpc::new();
+        rpc.register_fn("same", |value: serde_json::Value| async move { Ok::<_, BoxError>(value) }).expect("a free name");
+        let (client, _served) = join(&Rpc::new().with_codecs(vec![codec]), &rpc).await;
+        // The message itself is one of the 512.
+        let deep = (1..511).fold(json!(["leaf"]), |inner, _| json!([inner]));
+        assert_eq!(client.call::<_, serde_json::Value>("same", &deep).await.expect("an echo"), deep);
+    }
 }
 
 /// Holds the first frame of a call up until somebody else is about to send, and notes which frames were first ones.

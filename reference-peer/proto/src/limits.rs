@@ -13,6 +13,7 @@ pub struct Limits {
     /// How long the greeting may take. Over it: the connection is closed without a word.
     pub greeting_time: Duration,
     /// Containers inside each other in one frame, the message's own map counted as 1. Over it: the connection is closed.
+    /// What is that deep is decoded on the stack: mind it before a limit of many thousands.
     pub depth: usize,
     /// Calls served at once on the connection. Over it: -32000, and a notification is dropped.
     pub open_calls: usize,
