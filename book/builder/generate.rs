@@ -195,7 +195,10 @@ fn one_session(path: &str, session: &Session, sources: &Sources<'_>) -> String {
             String::new()
         } else {
             format!(" · after: {}", session.after.iter().map(|id| session_link(path, id, sources)).collect::<Vec<_>>().join(", "))
-        },
+        } + &session
+            .twin
+            .as_ref()
+            .map_or_else(String::new, |twin| format!(" · valid twin: {}", session_link(path, twin, sources))),
     );
     body.push_str(&sequence::draw(session));
     let steps: Vec<String> = session.steps.iter().filter_map(|step| serde_json::to_string(step).ok()).collect();

@@ -360,7 +360,7 @@ fn ordered(mut cases: Vec<Case>) -> Vec<Case> {
             } else if !std::mem::replace(&mut seen[index], true) {
                 stack.push((index, true));
                 if let Case::Session(session) = &cases[index] {
-                    stack.extend(session.after.iter().rev().filter_map(|id| by_id.get(id)).map(|&before| (before, false)));
+                    stack.extend(session.prerequisites().rev().filter_map(|id| by_id.get(id)).map(|&before| (before, false)));
                 }
             }
         }

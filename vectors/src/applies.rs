@@ -47,6 +47,11 @@ impl Session {
             .collect()
     }
 
+    /// The sessions that come before this one, and block it when they fail.
+    pub fn prerequisites(&self) -> impl DoubleEndedIterator<Item = &str> {
+        self.after.iter().chain(&self.twin).map(String::as_str)
+    }
+
     /// Every step in the order of the file, those inside `repeat` behind it.
     #[must_use]
     pub fn walk(&self) -> Vec<&Step> {

@@ -5,6 +5,7 @@
 
 mod forms;
 mod messages;
+mod refusals;
 mod sessions;
 
 use std::collections::BTreeSet;
@@ -46,6 +47,7 @@ pub fn lint(corpus: &Corpus) -> Vec<Problem> {
         file.head(&session.id, &session.title, &session.rules, &mut seen);
         file.schema(session.schema.as_deref(), "session");
         sessions::lint(session, corpus, &mut file);
+        refusals::lint(session, corpus, &mut file);
     }
     problems.sort();
     problems

@@ -48,6 +48,10 @@ pub struct Session {
     /// Sessions that this one builds on: if one of them fails, this one is blocked.
     #[serde(default)]
     pub after: Vec<String>,
+    /// Of a session that expects a refusal: one in which the valid twin of what is refused is accepted. It comes before this
+    /// one, as those in `after` do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub twin: Option<String>,
     /// Why the session is as it is, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,

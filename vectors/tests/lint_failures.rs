@@ -142,6 +142,25 @@ fn invalid_messages() {
 }
 
 #[test]
+fn undecodable_messages() {
+    let twin = with(valid(), &json!({"json": "{\"type\":\"req\",\"payload\":\"a\"}", "msgpack": null, "accept": {}}));
+    let broken = |text: &str| {
+        with(
+            invalid(),
+            &json!({"message": null, "msgpack": null, "class": "undecodable", "json": text, "rules": ["codec.json.reject"]}),
+        )
+    };
+    for text in
+        ["{\"type\":\"req\",\"payload\":NaN}", "[1]", "{\"type\":\"req\",\"payload\":\"a\"}{\"type\":\"req\",\"payload\":\"a\"}"]
+    {
+        assert_eq!(problems(&corpus(&[twin.clone(), broken(text)], &[])), [""; 0], "{text}");
+    }
+    let two_faults = broken("{\"type\":req,\"payload\":NaN}");
+    let says = "in json, 17 bytes stand in the place of 19 of `request.a`";
+    one(&corpus(&[twin, two_faults], &[]), "messages/invalid/a.json: `twin`", says);
+}
+
+#[test]
 fn forms() {
     let payload = |payload: Value| json!([{"send": {"type": "req", "id": 1, "method": "m", "payload": payload}}]);
     let bad = |form: Value, says: &str| {
@@ -231,4 +250,49 @@ fn prerequisites() {
     let problems = problems(&corpus(&[], &[first, second]));
     assert_eq!(problems.len(), 2, "{problems:#?}");
     assert!(problems.iter().all(|problem| problem.contains("`after[0]`")), "{problems:#?}");
+}
+
+#[test]
+fn refusals_have_a_valid_twin() {
+    let call = json!({"send": {"type": "req", "id": 1, "method": "m", "payload": 1}});
+    let refused = |step: Value| with(session(&json!([call, step])), &json!({"title": "a refused call"}));
+    let accepted = json!([call, {"expect": {"type": "rep", "id": 1, "payload": 1}}]);
+    let twin = with(session(&accepted), &json!({"id": "call.b"}));
+    let place = "sessions/call/a.json: `twin`";
+    let code = json!({"expect": {"type": "rep", "id": 1, "error": {"code": -32600}}});
+    for step in
+        [json!({"expect_close": true}), json!({"expect_refused": true}), code.clone(), json!({"expect_all": [[code["expect"]]]})]
+    {
+        one(&corpus(&[], &[refused(step.clone()), twin.clone()]), place, "in which the valid twin is accepted");
+        let paired = with(refused(step), &json!({"twin": "call.b"}));
+        assert_eq!(problems(&corpus(&[], &[paired, twin.clone()])), [""; 0]);
+    }
+    let first = with(refused(code.clone()), &json!({"twin": "call.b"}));
+    let next = |step: &Value| {
+        with(refused(step.clone()), &json!({"id": "call.c", "title": "another refused call", "after": ["call.a"]}))
+    };
+    assert_eq!(problems(&corpus(&[], &[first.clone(), next(&code), twin.clone()])), [""; 0], "it builds on one that has a twin");
+    let other = corpus(&[], &[first.clone(), next(&json!({"expect_close": true})), twin.clone()]);
+    one(&other, "sessions/call/c.json: `twin`", "expects the end of the connection");
+    for step in [json!({"expect_one_of": [code["expect"], {"type": "rep"}]}), json!({"half_close": true})] {
+        let steps = json!([call, step, {"expect_close": true}]);
+        let asked = step.get("half_close").is_some();
+        assert_eq!(problems(&corpus(&[], &[session(&steps)])).is_empty(), asked, "{steps}");
+    }
+    let wrong = |changes: &Value, says: &str| one(&corpus(&[], &[with(first.clone(), changes), twin.clone()]), place, says);
+    wrong(&json!({"twin": "call.z"}), "there is no session `call.z`");
+    wrong(&json!({"after": ["call.b"]}), "stands in `after` already");
+    let narrow = |changes: &Value| corpus(&[], &[first.clone(), with(twin.clone(), changes)]);
+    one(&narrow(&json!({"roles": ["initiator"]})), place, "does not run everywhere");
+    one(&narrow(&json!({"codecs": ["json"]})), place, "does not run everywhere");
+    one(&narrow(&json!({"profile": "streaming"})), place, "does not run everywhere");
+    let same = json!({"steps": [call, code], "twin": "call.c"});
+    let valid = with(twin.clone(), &json!({"id": "call.c", "title": "yet another call"}));
+    one(&corpus(&[], &[first.clone(), with(twin.clone(), &same), valid]), place, "expects the same refusal");
+    let needless = with(session(&accepted), &json!({"twin": "call.b"}));
+    one(
+        &corpus(&[], &[needless, with(twin, &json!({"title": "the twin"}))]),
+        place,
+        "belongs to a session that expects a refusal",
+    );
 }

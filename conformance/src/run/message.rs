@@ -153,6 +153,7 @@ fn blank() -> Session {
         greeting: Greeting::Auto,
         fresh: true,
         after: Vec::new(),
+        twin: None,
         comment: None,
         steps: Vec::new(),
     }

@@ -36,7 +36,7 @@ impl Queue {
     pub(super) fn new(cases: &[Case], blocks: bool) -> (Self, mpsc::UnboundedReceiver<(usize, CaseFinished)>) {
         let by_id: BTreeMap<String, usize> = cases.iter().enumerate().map(|(index, case)| (case.id(), index)).collect();
         let after = cases.iter().map(|case| match case {
-            Case::Session(session) if blocks => session.after.iter().filter_map(|id| by_id.get(id).copied()).collect(),
+            Case::Session(session) if blocks => session.prerequisites().filter_map(|id| by_id.get(id).copied()).collect(),
             _ => Vec::new(),
         });
         let (results, receiver) = mpsc::unbounded_channel();

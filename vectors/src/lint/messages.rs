@@ -8,6 +8,12 @@ use crate::corpus::Corpus;
 use crate::message::{Class, MessageVector};
 use crate::session::Codec;
 
+/// Bytes of a place in which a fault stands.
+const PLACE: usize = 10;
+
+/// The rule of frames that hold something else than a message.
+const NO_MAP: &str = "message.not-a-map";
+
 pub(super) fn lint(vector: &MessageVector, corpus: &Corpus, file: &mut File<'_>) {
     encodings(vector, file);
     if let Some(message) = &vector.message {
@@ -77,7 +83,10 @@ fn invalid(vector: &MessageVector, corpus: &Corpus, file: &mut File<'_>) {
     match corpus.message(twin) {
         None => file.problem("twin", format!("there is no message vector `{twin}`")),
         Some(other) if !other.valid => file.problem("twin", format!("`{twin}` is invalid itself")),
-        Some(other) => one_fault(vector, other, file),
+        Some(other) => {
+            one_fault(vector, other, file);
+            one_place(vector, other, file);
+        }
     }
 }
 
@@ -100,6 +109,35 @@ fn of_class(vector: &MessageVector, class: Class, file: &mut File<'_>) {
         }
         Class::Invalid | Class::BadReply | Class::Dropped => {}
     }
+}
+
+/// What cannot be decoded has bytes only, and they differ from the twin's in one place: a small one, unless the fault is what
+/// the frame is as a whole.
+fn one_place(vector: &MessageVector, twin: &MessageVector, file: &mut File<'_>) {
+    if vector.class != Some(Class::Undecodable) {
+        return;
+    }
+    for codec in [Codec::Json, Codec::Msgpack] {
+        let (Ok(frames), Ok(others)) = (vector.frames(codec), twin.frames(codec)) else { continue };
+        for frame in &frames {
+            let differences = others.iter().map(|other| difference(frame, other));
+            let Some((ours, theirs)) = differences.min_by_key(|(ours, theirs)| ours + theirs) else { continue };
+            let is_small = ours <= PLACE && theirs <= PLACE;
+            // Nothing in common, one of them inside the other, or no map at all.
+            let is_whole = ours == frame.len() || ours == 0 || theirs == 0 || vector.rules.iter().any(|rule| rule == NO_MAP);
+            if !is_small && !is_whole {
+                file.problem("twin", format!("in {codec}, {ours} bytes stand in the place of {theirs} of `{}`", twin.id));
+            }
+        }
+    }
+}
+
+/// How many bytes of each differ, between what both start with and what both end with.
+fn difference(one: &[u8], other: &[u8]) -> (usize, usize) {
+    let start = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let (one, other) = (&one[start..], &other[start..]);
+    let end = one.iter().rev().zip(other.iter().rev()).take_while(|(a, b)| a == b).count();
+    (one.len() - end, other.len() - end)
 }
 
 /// One member of the message differs from the twin's.

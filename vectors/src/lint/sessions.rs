@@ -20,7 +20,7 @@ pub(super) fn lint(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
     if session.steps.is_empty() {
         file.problem("steps", "a session has steps");
     }
-    after(session, corpus, file);
+    prerequisites(session, corpus, file);
     applies(session, file);
     greeting(session, file);
     let mut dialogue =
@@ -33,7 +33,10 @@ pub(super) fn lint(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
     }
 }
 
-fn after(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
+fn prerequisites(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
+    if session.twin.as_ref().is_some_and(|twin| reaches(corpus, twin, &session.id)) {
+        file.problem("twin", format!("it comes after `{}` itself", session.id));
+    }
     for (index, id) in session.after.iter().enumerate() {
         let field = format!("after[{index}]");
         if session.after[..index].contains(id) {
@@ -47,7 +50,7 @@ fn after(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
     }
 }
 
-/// Whether following `after` from one session leads to the other.
+/// Whether following what comes before leads from one session to the other.
 fn reaches(corpus: &Corpus, from: &str, to: &str) -> bool {
     let mut open = vec![from];
     let mut seen = BTreeSet::new();
@@ -56,7 +59,7 @@ fn reaches(corpus: &Corpus, from: &str, to: &str) -> bool {
             return true;
         }
         if seen.insert(id) {
-            open.extend(corpus.session(id).iter().flat_map(|session| session.after.iter().map(String::as_str)));
+            open.extend(corpus.session(id).iter().flat_map(|session| session.prerequisites()));
         }
     }
     false
