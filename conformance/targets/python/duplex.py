@@ -90,6 +90,12 @@ def as_map(value):
     return value if isinstance(value, dict) else None  # [message.ext.invalid]
 
 
+def as_error(value):
+    """What is known of an error; one that is malformed stays as it came."""
+    known = ("code", "message", "data")
+    return {name: value[name] for name in known if name in value} if isinstance(value, dict) else value  # [message.unknown-members]
+
+
 class Peer:
     """Methods and hooks, shared by its connections."""
 
@@ -502,7 +508,7 @@ class Connection:
             if not self.is_small(as_map(message.get("ext"))):
                 message = message | {"ext": None}  # [ext.size.abort]
             if self._inbound(call, Frame(call.method, error=error), message) is not None:
-                call.arguments.close(Aborted("the caller gave up", error))  # [stream.abort]
+                call.arguments.close(Aborted("the caller gave up", as_error(error)))  # [stream.abort]
         elif not self._is_valid(message):
             call.refuse(INVALID, "invalid request")  # [stream.args.invalid]
         elif (frame := self._inbound(call, Frame(call.method, message.get("payload"), more=more is True), message)) is not None:

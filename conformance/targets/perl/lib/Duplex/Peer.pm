@@ -263,10 +263,16 @@ sub _argument ($self, $call, $m, $size, $last, $first = 0) {
         }
         $call->_deliver(item => $frame->{payload}, $size);
     }
-    if ($error)   { $call->_deliver(error => ref $error eq 'HASH' ? $error : { code => -32600, message => 'malformed error' }) }
+    if ($error)   { $call->_deliver(error => _known($error)) }
     elsif ($last) { $call->_deliver(end => undef) }
     $call->guard(sub { $handler->($call) }) if $handler;
     return;
+}
+
+# What is known of an error.
+sub _known ($error) {
+    return { code => -32600, message => 'malformed error' } if ref $error ne 'HASH';
+    return { map { $_ => $error->{$_} } grep { exists $error->{$_} } qw(code message data) };
 }
 
 # A call changed: forgets what is over.
