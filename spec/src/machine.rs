@@ -50,6 +50,20 @@ impl Machine {
         Some(self.cells[index])
     }
 
+    /// The ways that lead to this state from another, each as machine, state and event: `provider/draining/abort`.
+    #[must_use]
+    pub fn ways_to(&self, state: &str) -> Vec<String> {
+        let mut ways = Vec::new();
+        for (event, row) in self.events.iter().zip(self.cells) {
+            for (from, cell) in self.states.iter().zip(*row) {
+                if matches!(cell, Cell::To(_, to) if self.states[*to] == state) {
+                    ways.push(format!("{}/{from}/{}", self.name, event.short));
+                }
+            }
+        }
+        ways
+    }
+
     /// The arrows between different states, with the events at each, in the order of the table.
     #[must_use]
     pub fn arrows(&self) -> Vec<(usize, usize, Vec<&'static str>)> {
@@ -91,6 +105,19 @@ mod tests {
                         Cell::Never => {}
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn ways_are_named_once_and_lead_to_the_state() {
+        assert_eq!(PROVIDER.ways_to("arguments complete").len(), 3);
+        assert!(PROVIDER.ways_to("none").contains(&"provider/draining/abort".to_owned()));
+        assert_eq!(CALLER.ways_to("unsent"), [""; 0], "nothing leads back");
+        for machine in [&PROVIDER, &CALLER] {
+            for state in machine.states {
+                let ways = machine.ways_to(state);
+                assert_eq!(ways.iter().collect::<BTreeSet<_>>().len(), ways.len(), "{}: {state}", machine.name);
             }
         }
     }

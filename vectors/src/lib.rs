@@ -11,6 +11,6 @@ mod session;
 pub mod words;
 
 pub use corpus::{Corpus, FileFault, LoadError};
-pub use lint::{Problem, lint};
+pub use lint::{Problem, lint, unshown};
 pub use message::{Accept, Class, FrameError, MessageVector};
 pub use session::*;

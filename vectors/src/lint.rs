@@ -3,6 +3,7 @@
 //! Whether a file has the right shape is its JSON Schema's question, and whether its bytes mean what it says is answered by
 //! `confirm.py` with encoders that are not ours.
 
+mod endings;
 mod forms;
 mod messages;
 mod refusals;
@@ -12,6 +13,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::corpus::Corpus;
+
+pub use endings::unshown;
 
 /// One thing that is wrong with one file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +51,7 @@ pub fn lint(corpus: &Corpus) -> Vec<Problem> {
         file.schema(session.schema.as_deref(), "session");
         sessions::lint(session, corpus, &mut file);
         refusals::lint(session, corpus, &mut file);
+        endings::lint(session, &mut file);
     }
     problems.sort();
     problems

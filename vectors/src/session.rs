@@ -52,6 +52,10 @@ pub struct Session {
     /// one, as those in `after` do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub twin: Option<String>,
+    /// Of a session that asks at its end what is left: the ways in which calls ended in it, of those that the tables of states
+    /// know, as machine, state and event: `provider/draining/abort`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<String>,
     /// Why the session is as it is, where that is not plain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,

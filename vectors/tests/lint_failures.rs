@@ -1,6 +1,6 @@
 //! Every lint is seen to fail: a sound vector, changed in one place, is named with that place.
 
-use duplex_vectors::{Corpus, MessageVector, Session, lint};
+use duplex_vectors::{Corpus, MessageVector, Session, lint, unshown};
 use serde_json::{Value, json};
 
 fn valid() -> Value {
@@ -250,6 +250,26 @@ fn prerequisites() {
     let problems = problems(&corpus(&[], &[first, second]));
     assert_eq!(problems.len(), 2, "{problems:#?}");
     assert!(problems.iter().all(|problem| problem.contains("`after[0]`")), "{problems:#?}");
+}
+
+#[test]
+fn endings() {
+    let asks = json!({"eventually": {"method": "conformance.inspect", "payload": null, "result": {"$has": {"incoming": 0}}}});
+    let shows = |ends: &Value| with(session(&json!([asks])), &json!({"profile": "inspect", "ends": ends}));
+    let way = "provider/draining/abort";
+    let sound = corpus(&[], &[shows(&json!([way]))]);
+    assert_eq!(problems(&sound), [""; 0]);
+    assert!(unshown(&corpus(&[], &[])).contains(&way.to_owned()));
+    assert!(!unshown(&sound).contains(&way.to_owned()));
+    let place = |field: &str| format!("sessions/call/a.json: `{field}`");
+    let wrong = |field: &str, ends: Value, says: &str| one(&corpus(&[], &[shows(&ends)]), &place(field), says);
+    wrong("ends[1]", json!([way, way]), "stands there already");
+    wrong("ends[0]", json!(["provider/draining/more"]), "no table of states lets go of an id");
+    wrong("ends[0]", json!(["caller/unsent/abort"]), "nothing was sent");
+    let elsewhere = with(shows(&json!([way])), &json!({"profile": "core"}));
+    one(&corpus(&[], &[elsewhere]), &place("ends"), "only a session of the profile `inspect`");
+    let silent = with(shows(&json!([way])), &json!({"steps": [asks, {"fence": true}]}));
+    one(&corpus(&[], &[silent]), &place("ends"), "asks at its end what is left");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use duplex_vectors::{Corpus, lint, schema};
+use duplex_vectors::{Corpus, lint, schema, unshown};
 use serde_json::Value;
 
 fn root() -> &'static Path {
@@ -62,6 +62,12 @@ fn no_lint_finds_anything() {
     let corpus = Corpus::embedded().unwrap_or_else(|error| panic!("{error}"));
     let problems: Vec<String> = lint(corpus).iter().map(ToString::to_string).collect();
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
+}
+
+#[test]
+fn however_a_call_ends_a_session_asks_what_is_left() {
+    let corpus = Corpus::embedded().unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(unshown(corpus), [""; 0], "no session of the profile `inspect` has them in its `ends`");
 }
 
 #[test]

@@ -122,12 +122,13 @@ fn collect_counts(pattern: &Value, abilities: &mut BTreeSet<String>) {
     }
 }
 
-/// The standard middlewares that a message wakes: the key of ext holds the names of their profiles.
+/// The hooks that a message wakes: the test hooks by a key of ext, the standard middlewares by one that names their profiles.
 fn collect_middlewares(value: &Value, profiles: &mut BTreeSet<Profile>) {
     match value {
         Value::Object(members) => {
             let woken = members.get("dev.duplex.conformance.use").and_then(Value::as_array).into_iter().flatten();
             profiles.extend(woken.filter_map(|name| serde_json::from_value::<Profile>(name.clone()).ok()));
+            profiles.extend(members.contains_key("dev.duplex.conformance").then_some(Profile::Middleware));
             members.values().for_each(|inner| collect_middlewares(inner, profiles));
         }
         Value::Array(items) => items.iter().for_each(|inner| collect_middlewares(inner, profiles)),
@@ -176,11 +177,16 @@ mod tests {
 
     #[test]
     fn a_middleware_that_a_message_wakes_is_needed() {
-        let session: Session = serde_json::from_value(json!({
-            "id": "a.b", "title": "t", "rules": ["a.b"], "profile": "policy",
-            "steps": [{"send": {"type": "req", "id": 1, "method": "m", "ext": {"dev.duplex.conformance.use": ["authentication"]}}}]
-        }))
-        .expect("a session");
-        assert_eq!(Needs::of(&session).profiles, [Profile::Policy, Profile::Authentication].into());
+        for (ext, profile) in [
+            (json!({"dev.duplex.conformance.use": ["authentication"]}), Profile::Authentication),
+            (json!({"dev.duplex.conformance": {"do": {}, "marks": []}}), Profile::Middleware),
+        ] {
+            let session: Session = serde_json::from_value(json!({
+                "id": "a.b", "title": "t", "rules": ["a.b"], "profile": "policy",
+                "steps": [{"send": {"type": "req", "id": 1, "method": "m", "ext": ext}}]
+            }))
+            .expect("a session");
+            assert_eq!(Needs::of(&session).profiles, [Profile::Policy, profile].into());
+        }
     }
 }

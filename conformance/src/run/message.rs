@@ -154,6 +154,7 @@ fn blank() -> Session {
         fresh: true,
         after: Vec::new(),
         twin: None,
+        ends: Vec::new(),
         comment: None,
         steps: Vec::new(),
     }
