@@ -106,7 +106,7 @@ pub const CALLER: Machine = Machine {
         event("bad reply", "bad reply"),
         event("the user aborts the arguments", "abort"),
         event("an outbound hook answers", "hook answers"),
-        event("an inbound hook answers an item", "hook answers"),
+        event("an inbound hook answers an item", "reply hook answers"),
         event("given up: timeout, dropped channel, overflow, failed hook, unsendable item", "given up"),
         event("connection ends", "connection ends"),
     ],
