@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use duplex_proto::Connection;
 
 use super::Link;
 use crate::transport::{Close, FrameWriter};
@@ -99,7 +100,7 @@ impl Link {
                 Ok(false) => self.output.notified().await,
                 Ok(true) => break,
                 Err(_) => {
-                    self.with(duplex_proto::Connection::handle_transport_failure);
+                    self.with(Connection::handle_transport_failure);
                     break;
                 }
             }
@@ -121,10 +122,13 @@ impl Link {
         self.outlet.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Lets handlers and callers have their turn at what was read, then writes what came of it.
+    /// Lets handlers and callers have their turn at what was read, then writes what came of it. Where a single call is under way
+    /// whoever answers it writes at once, and to give way would only wake another thread.
     pub(crate) async fn write_answers(&self) {
-        tokio::task::yield_now().await;
-        self.gather().await;
+        if !self.look(is_alone) {
+            tokio::task::yield_now().await;
+            self.gather().await;
+        }
         if self.end_reading() {
             self.write_now();
         }
@@ -134,7 +138,7 @@ impl Link {
     async fn gather(&self) {
         let mut before = 0;
         for _ in 0..TURNS {
-            let (unwritten, is_alone) = self.look(|core| (core.unsent_bytes(), core.incoming() + core.outgoing() < 2));
+            let (unwritten, is_alone) = self.look(|core| (core.unsent_bytes(), is_alone(core)));
             if is_alone || unwritten == before || unwritten >= ENOUGH {
                 return;
             }
@@ -142,4 +146,9 @@ impl Link {
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// Whether no more than one call is under way: nothing is to be gathered then.
+fn is_alone(core: &Connection) -> bool {
+    core.incoming() + core.outgoing() < 2
 }
