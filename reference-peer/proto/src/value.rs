@@ -2,12 +2,9 @@
 //!
 //! A payload that is only passed on is never parsed beyond the check that its frame was one well-formed message.
 
-mod finite;
-
 use std::cell::Cell;
 
 use bytes::Bytes;
-use memchr::memmem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -181,11 +178,8 @@ fn exact(bytes: Vec<u8>) -> Bytes {
 fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, format: Format, value: &T) -> Result<(), EncodeError> {
     match format {
         Format::Json => {
-            serde_json::to_writer(&mut *bytes, value).map_err(|error| EncodeError(error.to_string()))?;
             // r[error.unsendable]
-            if memmem::find(bytes, b"null").is_some() && finite::has_non_finite(value) {
-                return Err(EncodeError("JSON has no NaN and no infinity".to_owned()));
-            }
+            json::write(bytes, value).map_err(|error| EncodeError(error.to_string()))?;
         }
         Format::MessagePack => {
             // A type that looks different for people, such as a UUID, looks the same in every codec.

@@ -3,6 +3,7 @@
 //! Numbers are not range-checked here: a payload that is only passed on keeps the digits that it came with.
 
 mod scan;
+mod write;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -12,6 +13,8 @@ use duplex_spec::Id;
 use memchr::memchr;
 
 use self::scan::{Member, Scan};
+use self::write::put_string;
+pub(crate) use self::write::write;
 use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecodable};
 use crate::error::RemoteError;
 use crate::ext::Ext;
@@ -257,10 +260,6 @@ pub(crate) fn map(entries: &[(String, Raw)]) -> Bytes {
     }
     out.put_u8(b'}');
     out.freeze()
-}
-
-fn put_string(out: &mut BytesMut, text: &str) {
-    serde_json::to_writer(out.writer(), text).expect("invariant: a string can always be written to memory");
 }
 
 fn put_integer(out: &mut BytesMut, number: impl itoa::Integer) {

@@ -7,15 +7,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
 
-use memchr::memchr2;
-
 use super::spelled;
 use crate::codec::Undecodable;
 
 /// Most maps are small, and looking is cheaper there than hashing.
 const FEW: usize = 12;
-/// Most strings are short, and looking at each byte is cheaper there than beginning a search.
-const SHORT: usize = 24;
+/// Bytes of a string that are looked at in one step.
+const STEP: usize = 32;
 
 /// Where a member is: its key with the quotes, and its value, as bytes of the text.
 pub(super) type Member = (Range<usize>, Range<usize>);
@@ -179,30 +177,23 @@ impl Pass<'_> {
     /// Where the string that begins here ends: behind its closing quote.
     fn string_end(&self) -> Result<usize, Undecodable> {
         let mut at = self.at + 1;
-        for &byte in self.text.iter().skip(at).take(SHORT) {
-            match byte {
-                b'"' => return Ok(at + 1),
-                b'\\' => break,
-                0..0x20 => return Err(self.unexpected()),
-                _ => at += 1,
-            }
-        }
         loop {
-            let rest = &self.text[at..];
-            let found = memchr2(b'"', b'\\', rest).ok_or_else(|| Undecodable("a string without an end".into()))?;
-            // Without a way out, so that many bytes are looked at in one step.
-            if rest[..found].iter().fold(false, |is_bad, &byte| is_bad | (byte < 0x20)) {
-                return Err(self.unexpected());
-            }
-            at += found;
-            if self.text[at] == b'"' {
-                return Ok(at + 1);
-            }
-            at += match self.text.get(at + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                Some(b'u') if self.text.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => 6,
-                _ => return Err(Undecodable("an escape that JSON does not have".into())),
+            at += plain_length(&self.text[at..]);
+            at += match self.text.get(at) {
+                Some(b'"') => return Ok(at + 1),
+                Some(b'\\') => self.escape_length(at)?,
+                // A control character.
+                Some(_) => return Err(self.unexpected()),
+                None => return Err(Undecodable("a string without an end".into())),
             };
+        }
+    }
+
+    fn escape_length(&self, at: usize) -> Result<usize, Undecodable> {
+        match self.text.get(at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(2),
+            Some(b'u') if self.text.get(at + 2..at + 6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => Ok(6),
+            _ => Err(Undecodable("an escape that JSON does not have".into())),
         }
     }
 
@@ -258,6 +249,16 @@ impl Pass<'_> {
         };
         Undecodable(what.into())
     }
+}
+
+/// How many bytes of a text come before the first that a JSON string cannot hold as it is: a quote, a backslash, a control
+/// character.
+pub(super) fn plain_length(text: &[u8]) -> usize {
+    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without a way out of a step, so that a processor can look at all of its bytes at once.
+    let is_plain = |step: &&[u8; STEP]| !step.iter().fold(false, |is_special_yet, &byte| is_special_yet | is_special(byte));
+    let plain = text.as_chunks().0.iter().take_while(is_plain).count() * STEP;
+    plain + text[plain..].iter().take_while(|&&byte| !is_special(byte)).count()
 }
 
 /// Notes which of a map's keys, in order, come again later. r[codec.json.duplicate-keys]
