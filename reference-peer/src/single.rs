@@ -16,8 +16,6 @@ use crate::error::{BoxError, Error};
 use crate::handler::{Answer, ValueHandler};
 use crate::link::{Link, PATIENCE};
 
-/// Starts of one task for each processor that may be free, unless so few calls make that dear.
-const STARTS_A_TASK: usize = 16;
 /// Replies that are put out together at most.
 const TOGETHER: usize = 32;
 
@@ -78,18 +76,22 @@ pub(crate) fn serve(link: &Arc<Link>, mut starts: Vec<Start>) {
         }
         return;
     }
-    let threads = tokio::runtime::Handle::current().metrics().num_workers();
-    let tasks = starts.len().div_ceil(STARTS_A_TASK).min(threads);
-    let starts = Arc::new(Mutex::new(starts.into_iter()));
-    for _ in 0..tasks {
-        tokio::spawn(run(Arc::clone(link), Arc::clone(&starts)));
-    }
+    run_together(link, &Arc::new(Mutex::new(starts.into_iter())));
 }
 
-/// Polls each handler once, and leaves those that have to wait to tasks of their own.
-async fn run(link: Arc<Link>, starts: Arc<Mutex<std::vec::IntoIter<Start>>>) {
+/// Calls whose handlers were not polled yet, for all tasks that do so.
+type Starts = Arc<Mutex<std::vec::IntoIter<Start>>>;
+
+fn run_together(link: &Arc<Link>, starts: &Starts) {
+    tokio::spawn(run(Arc::clone(link), Arc::clone(starts)));
+}
+
+/// Polls each handler once, and leaves those that have to wait to tasks of their own. Mostly that is done sooner than another
+/// thread could help; where it is not, one is asked to, which asks the next.
+async fn run(link: Arc<Link>, starts: Starts) {
     let mut answered: Vec<Answered> = Vec::with_capacity(TOGETHER);
     let mut since = Instant::now();
+    let mut has_help = false;
     loop {
         let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(Start { key, handler, argument }) = next else { break };
@@ -102,7 +104,11 @@ async fn run(link: Arc<Link>, starts: Arc<Mutex<std::vec::IntoIter<Start>>>) {
             // r[error.handler-failed] As if the task of this call alone had ended.
             Err(_) => drop(unanswered),
         }
-        if answered.len() == TOGETHER || (answered.len().is_multiple_of(4) && since.elapsed() >= PATIENCE) {
+        let is_late = since.elapsed() >= PATIENCE;
+        if is_late && !std::mem::replace(&mut has_help, true) {
+            run_together(&link, &starts);
+        }
+        if is_late || answered.len() == TOGETHER {
             link.answer(&mut answered);
             since = Instant::now();
         }
