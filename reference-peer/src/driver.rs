@@ -13,6 +13,8 @@ use crate::transport::{FrameReader, Input};
 
 /// Below what an allocator takes for large.
 const READ_BUFFER: usize = 32 * 1024;
+/// Frames that are read without giving way, where they have come already.
+const FRAMES_A_TURN: usize = 128;
 /// How many turns handlers get to answer before a connection closes for a frame that cannot be decoded.
 const FLUSH_TURNS: usize = 64;
 /// How long input is discarded after the end, so that a transport does not reset what the other peer has yet to read.
@@ -49,13 +51,19 @@ async fn read(
     let closing = link.reached(Status::Closing);
     tokio::pin!(greeting_time, closing);
     let mut is_greeted = false;
+    let mut frames = 0;
     loop {
         buffer.reserve(READ_BUFFER / 2);
         tokio::select! {
             biased;
             () = &mut closing => return false,
             () = &mut greeting_time, if !is_greeted => link.with(|core| core.handle_greeting_timeout()),
-            read = poll_fn(|cx| reader.poll_read(cx, buffer)) => match read {
+            read = poll_fn(|cx| {
+                let read = reader.poll_read(cx, buffer);
+                // Who waits gives way.
+                frames = if read.is_pending() { 0 } else { frames };
+                read
+            }) => match read {
                 Ok(Input::End) => {
                     // r[framing.partial] What is left in the buffer is no frame.
                     link.with(|core| {
@@ -72,9 +80,13 @@ async fn read(
                     flush(link).await;
                 }
                 Ok(Input::Read) => {
-                    link.receive(buffer, &mut deframer);
-                    // Before more is read, so that a burst of short calls does not pile up.
-                    link.write_answers().await;
+                    frames += link.receive(buffer, &mut deframer);
+                    if frames >= FRAMES_A_TURN {
+                        // Before more is read, so that a burst of short calls does not pile up.
+                        link.give_way().await;
+                        frames = 0;
+                    }
+                    link.write_answers();
                     flush(link).await;
                 }
                 Err(_) => {

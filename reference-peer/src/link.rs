@@ -290,8 +290,8 @@ impl Link {
 
     // ---- reading ----
 
-    /// Handles every whole frame in the buffer. r[call.progress] No handler runs here.
-    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) {
+    /// Handles every whole frame in the buffer, and says how many there were. r[call.progress] No handler runs here.
+    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) -> usize {
         let mut deferred = Vec::new();
         let mut state = self.lock();
         while self.codec.get().is_none() && !state.core.is_closing() {
@@ -304,6 +304,7 @@ impl Link {
         }
         drop(state);
         let inputs = self.decode(buffer, deframer);
+        let frames = inputs.len();
         let mut state = self.lock();
         state.is_reading = true;
         for input in inputs {
@@ -328,6 +329,7 @@ impl Link {
             }
         }
         single::serve(self, starts);
+        frames
     }
 
     /// From now on the writer is told of output again; says whether there is some.

@@ -122,13 +122,14 @@ impl Link {
         self.outlet.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Lets handlers and callers have their turn at what was read, then writes what came of it. Where a single call is under way
-    /// whoever answers it writes at once, and to give way would only wake another thread.
-    pub(crate) async fn write_answers(&self) {
-        if !self.look(is_alone) {
-            tokio::task::yield_now().await;
-            self.gather().await;
-        }
+    /// Lets handlers and callers have their turn at what was read.
+    pub(crate) async fn give_way(&self) {
+        tokio::task::yield_now().await;
+        self.gather().await;
+    }
+
+    /// Writes what has come already of what was read; what comes later, the writer is told of.
+    pub(crate) fn write_answers(&self) {
         if self.end_reading() {
             self.write_now();
         }
@@ -138,7 +139,7 @@ impl Link {
     async fn gather(&self) {
         let mut before = 0;
         for _ in 0..TURNS {
-            let (unwritten, is_alone) = self.look(|core| (core.unsent_bytes(), is_alone(core)));
+            let (unwritten, is_alone) = self.look(|core| (core.unsent_bytes(), core.incoming() + core.outgoing() < 2));
             if is_alone || unwritten == before || unwritten >= ENOUGH {
                 return;
             }
@@ -146,9 +147,4 @@ impl Link {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// Whether no more than one call is under way: nothing is to be gathered then.
-fn is_alone(core: &Connection) -> bool {
-    core.incoming() + core.outgoing() < 2
 }
