@@ -75,6 +75,8 @@ struct State {
     is_reading: bool,
     args_readers: Table<ServeKey, Waker>,
     reply_readers: Table<Id, Waker>,
+    /// Callers whose replies have come, and who were not woken yet.
+    answered: Vec<Waker>,
     callbacks: HashMap<Arc<str>, Method>,
     /// What hooks know of served calls, for as long as their handlers hold them.
     served: Table<ServeKey, Arc<Call>>,
@@ -102,6 +104,7 @@ impl Link {
             is_reading: false,
             args_readers: Table::default(),
             reply_readers: Table::default(),
+            answered: Vec::new(),
             callbacks: HashMap::new(),
             served: Table::default(),
             called: Table::default(),
@@ -315,6 +318,7 @@ impl Link {
             state = self.take_events(state, &mut deferred);
         }
         self.settle(state, false);
+        self.wake_callers();
         let mut starts = Vec::new();
         for action in deferred {
             match action {
@@ -330,6 +334,16 @@ impl Link {
         }
         single::serve(self, starts);
         frames
+    }
+
+    /// Wakes the callers whose replies have come. The first one may come before the others are woken, on this very processor: then
+    /// it wakes them itself, and does not wait for each in turn.
+    fn wake_callers(&self) {
+        let first = self.lock().answered.pop();
+        let Some(first) = first else { return };
+        first.wake();
+        let others = std::mem::take(&mut self.lock().answered);
+        others.into_iter().for_each(Waker::wake);
     }
 
     /// From now on the writer is told of output again; says whether there is some.
@@ -405,7 +419,8 @@ impl Link {
             Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
             Event::Reply { id, frame } => {
                 state.core.deliver_reply(id, frame);
-                deferred.extend(state.reply_readers.remove(&id).map(Deferred::Wake));
+                let reader = state.reply_readers.remove(&id);
+                state.answered.extend(reader);
             }
             Event::Ready => {
                 self.codec.get_or_init(|| Arc::clone(state.core.codec()));
@@ -450,7 +465,9 @@ impl Link {
             read => {
                 let has_streamed = state.core.has_reply_streamed(id);
                 state.core.forget(id);
+                let others = std::mem::take(&mut state.answered);
                 self.settle(state, false);
+                others.into_iter().for_each(Waker::wake);
                 Poll::Ready((read, has_streamed))
             }
         }
