@@ -73,6 +73,8 @@ struct State {
     output_since: Option<Instant>,
     /// Whether the reader will write what its frames lead to.
     is_reading: bool,
+    /// Calls that are likely to be made at once: whoever got a reply of the last read may well call again.
+    expected: usize,
     args_readers: Table<ServeKey, Waker>,
     reply_readers: Table<Id, Waker>,
     /// Callers whose replies have come, and who were not woken yet.
@@ -102,6 +104,7 @@ impl Link {
             status: Status::Greeting,
             output_since: None,
             is_reading: false,
+            expected: 0,
             args_readers: Table::default(),
             reply_readers: Table::default(),
             answered: Vec::new(),
@@ -310,6 +313,7 @@ impl Link {
         let frames = inputs.len();
         let mut state = self.lock();
         state.is_reading = true;
+        state.expected = 0;
         for input in inputs {
             match input {
                 Some(message) => state.core.handle_message(message),
@@ -418,6 +422,7 @@ impl Link {
             }
             Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
             Event::Reply { id, frame } => {
+                state.expected += usize::from(frame.is_terminal());
                 state.core.deliver_reply(id, frame);
                 let reader = state.reply_readers.remove(&id);
                 state.answered.extend(reader);
@@ -495,7 +500,9 @@ impl Link {
         let mut state = self.lock();
         let id = state.core.call_once(method, argument, ext)?;
         state.reply_readers.insert(id, cx.waker().clone());
-        let is_lone = is_only_call(&state.core);
+        // The last of a burst, as long as the one before.
+        let is_lone = if state.expected == 0 { is_only_call(&state.core) } else { state.expected == 1 };
+        state.expected = state.expected.saturating_sub(1);
         self.settle(state, is_lone);
         Ok(id)
     }
