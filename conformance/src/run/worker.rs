@@ -25,6 +25,9 @@ use crate::wire::Value;
 /// Silence after which a target is asked whether it lives, in milliseconds. Less raises false alarms on a busy machine.
 const SILENCE: u64 = 250;
 
+/// The part of a long time limit that is silence enough: who allows a target to be slow allows it everywhere.
+const SILENCE_PART: u64 = 20;
+
 /// How long a process may take to start, in milliseconds, however short the time limit is.
 const START: u64 = 5000;
 
@@ -116,9 +119,16 @@ impl Shared {
         }
     }
 
+    /// How long a process may take to start.
+    fn start_limit(&self) -> Duration {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        start_limit(self.options.timeout, self.options.jobs, processors)
+    }
+
     fn setup(&self, connection: Connection, has_process: bool, is_patient: bool) -> Setup {
         let serial = self.sessions.fetch_add(1, Ordering::Relaxed);
         let limit = super::milliseconds(self.options.timeout).max(1);
+        let silence = SILENCE.max(limit / SILENCE_PART);
         let drain = if self.lingers.load(Ordering::Relaxed) { SHORT_DRAIN.min(limit) } else { limit };
         Setup {
             configuration: self.configuration,
@@ -127,7 +137,12 @@ impl Shared {
             nonce: format!("{}.{serial}", self.nonce),
             shift: 0,
             fence: FIRST_FENCE,
-            pace: Pace { limit, start: limit.max(START), silence: (!is_patient).then_some(SILENCE), drain },
+            pace: Pace {
+                limit,
+                start: super::milliseconds(self.start_limit()),
+                silence: (!is_patient).then_some(silence),
+                drain,
+            },
             connection,
             has_process,
         }
@@ -163,8 +178,7 @@ pub(crate) struct Alone {
 /// Runs a session on a process of its own, its bytes in these pieces. A patient one waits the whole limit before it asks whether the target lives.
 pub(crate) async fn run_alone(shared: &Shared, session: &Session, schedule: Schedule, is_patient: bool) -> Alone {
     let started = Instant::now();
-    let start_limit = shared.options.timeout.max(Duration::from_secs(5));
-    let mut peer = match Peer::start(&shared.target, shared.configuration, start_limit).await {
+    let mut peer = match Peer::start(&shared.target, shared.configuration, shared.start_limit()).await {
         Ok(peer) => peer,
         Err(error) => {
             return Alone {
@@ -344,7 +358,7 @@ impl Worker {
         let (finding, had_company) = self.run_in_company(session, schedule, is_stdio).await;
         let finding = finding?;
         // After a failure the process is no measure for others.
-        self.company = None;
+        let company = self.company.take().filter(|company| !company.is_over);
         // A mutant does the same alone.
         if finding.kind == FindingKind::Harness || shared.mutant.is_some() {
             return Some(finding);
@@ -366,6 +380,13 @@ impl Worker {
             if run_alone(&shared, session, schedule, false).await.finding.is_some() {
                 return run_alone(&shared, session, schedule, true).await.finding;
             }
+            if !is_stdio && company.is_some() {
+                // Where it was slow once it may take the whole limit: what earlier sessions left behind is still there.
+                self.company = company;
+                let again = self.run_beside(session, schedule, false, true).await.0;
+                self.company = None;
+                again.as_ref()?;
+            }
         } else if let Some(again) = run_alone(&shared, session, schedule, true).await.finding {
             return Some(again);
         }
@@ -378,18 +399,24 @@ impl Worker {
 
     /// Runs a session on a process that serves others too, and says whether it did before.
     async fn run_in_company(&mut self, session: &Session, schedule: Schedule, is_chained: bool) -> (Option<Finding>, bool) {
-        let (finding, had_company) = self.run_beside(session, schedule, is_chained).await;
+        let (finding, had_company) = self.run_beside(session, schedule, is_chained, false).await;
         // An initiator may serve one session a process, and its end may be seen only now.
         let is_well = |finding: &Finding| finding.kind == FindingKind::NotStarted && finding.exit.as_deref() == Some(ENDED_WELL);
         let may_end = !is_chained && self.shared.configuration.role == Role::Initiator;
         if had_company && may_end && finding.as_ref().is_some_and(is_well) {
             self.company = None;
-            return self.run_beside(session, schedule, is_chained).await;
+            return self.run_beside(session, schedule, is_chained, false).await;
         }
         (finding, had_company)
     }
 
-    async fn run_beside(&mut self, session: &Session, schedule: Schedule, is_chained: bool) -> (Option<Finding>, bool) {
+    async fn run_beside(
+        &mut self,
+        session: &Session,
+        schedule: Schedule,
+        is_chained: bool,
+        is_patient: bool,
+    ) -> (Option<Finding>, bool) {
         let shared = Arc::clone(&self.shared);
         // An initiator that serves one session a process has ended well. A process that ended beside an open connection has
         // not, and the next session is to meet that.
@@ -400,8 +427,7 @@ impl Worker {
             Some(company) => company,
             None => {
                 self.processes += 1;
-                let limit = shared.options.timeout.max(Duration::from_secs(5));
-                match Peer::start(&shared.target, shared.configuration, limit).await {
+                match Peer::start(&shared.target, shared.configuration, shared.start_limit()).await {
                     Ok(peer) => Company { peer, served: 0, chain: None, shift: 0, fence: FIRST_FENCE, is_over: false },
                     Err(error) => return (Some(not_up(&error, shared.configuration)), false),
                 }
@@ -413,7 +439,7 @@ impl Worker {
             (true, true) => Connection::First,
             (true, false) => Connection::Chained,
         };
-        let mut setup = shared.setup(connection, company.peer.process.is_some(), false);
+        let mut setup = shared.setup(connection, company.peer.process.is_some(), is_patient);
         if is_chained {
             (setup.shift, setup.fence) = (company.shift, company.fence);
         }
@@ -436,6 +462,12 @@ impl Worker {
         self.company = Some(company);
         (finding, had_company)
     }
+}
+
+/// How long a process may take to start, as one of so many at once: they share the processors.
+fn start_limit(timeout: Duration, jobs: usize, processors: usize) -> Duration {
+    let share = u32::try_from(jobs.div_ceil(processors)).unwrap_or(u32::MAX);
+    timeout.max(Duration::from_millis(START)).saturating_mul(share.max(1))
 }
 
 /// Whether the target said nothing at all, not even the greeting, until the time limit.
@@ -480,4 +512,19 @@ fn is_chainable(session: &Session) -> bool {
         _ => true,
     };
     session.greeting == Greeting::Auto && !session.fresh && session.walk().iter().all(|step| keeps_connection(&step.action))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_that_start_at_once_share_the_time() {
+        let seconds = Duration::from_secs;
+        for (timeout, jobs, processors, limit) in
+            [(2, 1, 2, 5), (2, 2, 2, 5), (8, 2, 4, 8), (2, 3, 2, 10), (5, 24, 2, 60), (5, 0, 2, 5)]
+        {
+            assert_eq!(start_limit(seconds(timeout), jobs, processors), seconds(limit), "{jobs} jobs on {processors} processors");
+        }
+    }
 }

@@ -26,6 +26,22 @@ fn what_dies_between_two_sessions_is_told_on_the_second() {
 }
 
 #[test]
+fn slow_once_is_no_dependence_and_never_again_is_one() {
+    let told = |fault: &str| {
+        let run = Run::new(fault);
+        (run.to_end(run.command(&["--timeout", "4"])).0, run.findings())
+    };
+    for fault in ["forgets:2 reply 3 tcp acceptor length", "forgets:2 reply 3 tcp initiator length"] {
+        assert_eq!(told(fault), (Some(0), Vec::new()), "{fault}");
+    }
+    let (status, findings) = told("tires:2 reply 3 tcp acceptor length");
+    assert_eq!(status, Some(1));
+    let first = findings.first().expect("a finding");
+    assert_eq!((first.case.as_str(), first.kind.as_str()), (SECOND, "depends_on_earlier"), "{first:?}");
+    assert!(first.says.contains("although the target lives"), "{first:?}");
+}
+
+#[test]
 fn a_death_behind_a_session_over_tcp_is_told_once_it_is_seen() {
     for fault in ["exits:3 end 3 tcp acceptor length", "dies:9 end 3 tcp initiator length"] {
         let run = Run::new(fault);

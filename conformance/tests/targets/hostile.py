@@ -33,6 +33,8 @@ dies:N         is ended by signal N
 deaf           does nothing, for ever
 ignores        does nothing, for ever, and ignores SIGTERM
 late           does what is due after eight seconds
+forgets:N      does nothing on the Nth connection of the process, and goes on; on all others, what is due
+tires:N        does nothing from the Nth connection of the process on, and goes on
 prints         writes a line of text first
 says:TEXT      writes a frame of this text in the place of what is due; `_` stands for a space
 nonsense       writes bytes in which there is no frame and no line, and then nothing
@@ -52,7 +54,7 @@ dials          opens a second connection, greets on it, and goes on
 nobody         listens nowhere, and names an address all the same
 mute           listens, and does not say where
 """
-import json, os, signal, socket, struct, subprocess, sys, threading, time
+import itertools, json, os, signal, socket, struct, subprocess, sys, threading, time
 
 fault, _, argument = sys.argv[1].partition(":")
 words = sys.argv[2:] + ["reply", "1", "stdio", "acceptor", "length"][len(sys.argv) - 2:]
@@ -79,7 +81,10 @@ def framed(frame):
 class Wire:
     """A connection: what comes in, what goes out."""
 
+    numbers = itertools.count(1)
+
     def __init__(self, socket=None):
+        self.number = next(self.numbers) if socket else 0
         self.socket = socket
         self.input = socket.makefile("rb") if socket else sys.stdin.buffer
         self.output = socket.makefile("wb") if socket else sys.stdout.buffer
@@ -149,6 +154,8 @@ def misbehave(wire, due):
     elif fault == "late":
         time.sleep(8)
         return True
+    elif fault in ("forgets", "tires"):
+        return wire.number < int(argument) or fault == "forgets" and wire.number > int(argument)
     elif fault == "prints":
         wire.raw(b"Server ready!\n")
         return True
