@@ -60,12 +60,13 @@ function connect(input, write, close) {
   function cut() {
     const size = framing === 'length' ? (buffered.length < 4 ? -1 : buffered.readUInt32BE()) : buffered.indexOf('\n');
     const start = framing === 'length' ? 4 : 0;
-    const carriage = framing === 'newline' && size > 0 && buffered[size - 1] === 0x0d ? 1 : 0;
-    const unterminated = framing === 'newline' && size < 0 && buffered.length > FRAME_LIMIT + 1;
-    if (size - carriage > FRAME_LIMIT || unterminated) return conn.close(), null;
+    const isLine = framing === 'newline';
+    const end = isLine && size < 0 ? buffered.length : size; // A line without end counts as far as it has come.
+    const carriage = isLine && end > 0 && buffered[end - 1] === 0x0d ? 1 : 0;
+    if (end - carriage > FRAME_LIMIT) return conn.close(), null;
     if (size < 0 || buffered.length < start + size) return null;
     const frame = buffered.subarray(start, start + size - carriage);
-    buffered = buffered.subarray(start + size + (framing === 'newline' ? 1 : 0));
+    buffered = buffered.subarray(start + size + (isLine ? 1 : 0));
     try {
       return utf8.decode(frame);
     } catch {

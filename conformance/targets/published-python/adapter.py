@@ -93,7 +93,9 @@ class Conn:
     def next_frame(self):
         """One frame, or None at the end."""
         if FRAMING == "newline":
-            line = self.file.readline(FRAME_LIMIT + 2)
+            line = self.file.readline(FRAME_LIMIT + 1)
+            if len(line) > FRAME_LIMIT and line.endswith(b"\r"):
+                line += self.file.readline(1)
             frame = line[:-2] if line.endswith(b"\r\n") else line[:-1]
             is_whole, size = line.endswith(b"\n"), len(line if not line.endswith(b"\n") else frame)
         else:
