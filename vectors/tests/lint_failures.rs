@@ -294,6 +294,15 @@ fn refusals_have_a_valid_twin() {
     assert_eq!(problems(&corpus(&[], &[first.clone(), next(&code), twin.clone()])), [""; 0], "it builds on one that has a twin");
     let other = corpus(&[], &[first.clone(), next(&json!({"expect_close": true})), twin.clone()]);
     one(&other, "sessions/call/c.json: `twin`", "expects the end of the connection");
+    let either = |ways: Value| problems(&corpus(&[], &[session(&json!([call, {"expect_one_of": ways}]))])).len();
+    assert_eq!((either(json!([code["expect"], [code["expect"]]])), either(json!([code["expect"], {"type": "rep"}]))), (1, 0));
+    let missing = json!({"expect": {"type": "rep", "id": 1, "error": {"code": -32601}}});
+    let served = json!({"expect": {"type": "rep", "id": 2, "payload": 1}});
+    one(&corpus(&[], &[refused(missing.clone())]), place, "expects a refusal with -32601");
+    for (first, then) in [(&missing, json!({"fence": true})), (&missing, served.clone()), (&served, missing.clone())] {
+        let steps = json!([call, first, call, then]);
+        assert_eq!(problems(&corpus(&[], &[session(&steps)])), [""; 0], "a call that is served shows it");
+    }
     for step in [json!({"expect_one_of": [code["expect"], {"type": "rep"}]}), json!({"half_close": true})] {
         let steps = json!([call, step, {"expect_close": true}]);
         let asked = step.get("half_close").is_some();

@@ -9,8 +9,12 @@ use super::File;
 use crate::corpus::Corpus;
 use crate::session::{Action, Profile, Session};
 
-/// Codes with which a peer refuses what it understands: an invalid request, a full house, an overflow, the standard middlewares.
-const CODES: &[i64] = &[-32600, -32000, -32001, -32002, -32003, -32005];
+/// Codes for a method that nobody has and for a payload that does not fit: any call that is served shows others that do.
+const SERVED: &[i64] = &[-32601, -32602];
+
+/// Codes with which a peer refuses what it understands: an invalid request, a missing method, a payload that does not fit, a
+/// full house, an overflow, the standard middlewares.
+const CODES: &[i64] = &[-32600, -32601, -32602, -32000, -32001, -32002, -32003, -32005];
 
 /// How a target refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +28,11 @@ enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the valid twin is any call that is served.
+    fn is_shown_by_any_call(self) -> bool {
+        matches!(self, Self::Code(code) if SERVED.contains(&code))
+    }
+
     fn told(self) -> String {
         match self {
             Self::Greeting => "a greeting that is refused".to_owned(),
@@ -47,13 +56,22 @@ pub(super) fn lint(session: &Session, corpus: &Corpus, file: &mut File<'_>) {
     );
 }
 
-/// Whether a session before this one expects the same, and names its twin.
+/// Whether the valid twin is accepted without being named here: a session before this one expects the same and names it, or
+/// a call that is served is enough.
 fn is_paired(session: &Session, refusal: Refusal, corpus: &Corpus) -> bool {
+    if refusal.is_shown_by_any_call() && serves(session) {
+        return true;
+    }
     let mut open: Vec<&str> = session.prerequisites().collect();
     let mut seen = BTreeSet::new();
     while let Some(id) = open.pop() {
         let Some(before) = corpus.session(id).filter(|_| seen.insert(id)) else { continue };
-        if before.twin.is_some() && refusals(before).contains(&refusal) {
+        let is_shown = if refusal.is_shown_by_any_call() {
+            serves(before)
+        } else {
+            before.twin.is_some() && refusals(before).contains(&refusal)
+        };
+        if is_shown {
             return true;
         }
         open.extend(before.prerequisites());
@@ -71,7 +89,7 @@ fn twin_of(session: &Session, id: &str, corpus: &Corpus, file: &mut File<'_>) {
     }
     if expected.is_empty() {
         file.problem("twin", "a twin belongs to a session that expects a refusal");
-    } else if refusals(twin).iter().any(|refusal| expected.contains(refusal)) {
+    } else if refusals(twin).iter().any(|refusal| !refusal.is_shown_by_any_call() && expected.contains(refusal)) {
         file.problem("twin", format!("`{id}` expects the same refusal"));
     }
     let is_claimed = twin.profile == Profile::Core || twin.profile == session.profile;
@@ -111,6 +129,7 @@ fn refusals(session: &Session) -> Vec<Refusal> {
             Action::ExpectClose(_) | Action::ExpectRefused(_) if !asked.contains(&step.on.as_deref()) => all.push(Refusal::Close),
             Action::Expect(pattern) => codes(std::slice::from_ref(pattern), &own, &mut all),
             Action::ExpectAll(patterns) => codes(patterns, &own, &mut all),
+            Action::ExpectOneOf(ways) => all.extend(in_every_way(ways, &own)),
             _ => {}
         }
     }
@@ -119,6 +138,38 @@ fn refusals(session: &Session) -> Vec<Refusal> {
         all.retain(|refusal| *refusal != Refusal::Close);
     }
     all
+}
+
+/// Whether a call of the session is answered with a result.
+fn serves(session: &Session) -> bool {
+    fn is_result(pattern: &Value) -> bool {
+        match pattern {
+            Value::Array(sequence) => sequence.iter().any(is_result),
+            reply => reply["type"] == "rep" && reply["error"].is_null(),
+        }
+    }
+    session.walk().iter().any(|step| match &step.action {
+        Action::Expect(pattern) => is_result(pattern),
+        Action::ExpectAll(patterns) => patterns.iter().any(is_result),
+        Action::ExpectStream(stream) => stream.kind == "rep",
+        // A fence is an echo.
+        Action::Fence(_) | Action::Settle(_) | Action::Eventually(_) => true,
+        _ => false,
+    })
+}
+
+/// What refuses whichever way is taken.
+fn in_every_way(ways: &[Value], own: &BTreeSet<i64>) -> Vec<Refusal> {
+    let mut ways = ways.iter().map(|way| {
+        let mut all = Vec::new();
+        codes(std::slice::from_ref(way), own, &mut all);
+        all
+    });
+    let mut common = ways.next().unwrap_or_default();
+    for way in ways {
+        common.retain(|refusal| way.contains(refusal));
+    }
+    common
 }
 
 fn codes(patterns: &[Value], own: &BTreeSet<i64>, all: &mut Vec<Refusal>) {
