@@ -105,8 +105,9 @@ fn compare(args: &[String]) -> bool {
 fn measure(target: &str) -> bool {
     let fresh = beside(&format!("{target}.results.json"));
     let report = format!("results={}", fresh.display());
-    let run = ["--target", target, "--transport", "tcp", "--framing", "length", "--codec", "json", "--timeout", "10"];
-    let step = program("duplex-conformance").args(run).args(["--report", &report]);
+    // Of a broken peer most is waiting for what never comes: workers wait side by side.
+    let run = ["--transport", "tcp", "--framing", "length", "--codec", "json", "--timeout", "10", "--jobs", "12"];
+    let step = program("duplex-conformance").args(["--target", target]).args(run).args(["--report", &report]);
     eprintln!("$ {}", step.shown());
     step.run_to(&[0, 1]) && {
         let kept = root().join(format!("conformance/results/{target}.json"));
