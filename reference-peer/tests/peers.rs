@@ -286,7 +286,9 @@ async fn an_opened_call_is_given_up_when_its_time_is_over() {
     assert_eq!(client.counts().outgoing, 0);
     // Nothing was sent, and nobody sends anything.
     let mut unopened = client.request("once").timeout(limit).open();
-    assert!(matches!(unopened.recv::<i64>().await, Err(Error::Timeout)));
+    for _ in 0..3 {
+        assert!(matches!(unopened.recv::<i64>().await, Err(Error::Timeout)));
+    }
     assert!(matches!(unopened.send(&1).await, Err(Error::Ended)));
     // A call that ends in time has its results for ever.
     let mut sums = client.request("add").timeout(limit).open();

@@ -33,7 +33,7 @@ enum Stage {
     Unopened,
     /// The first frame was sent.
     Open(Id),
-    /// Nothing was sent, because a hook answered or failed.
+    /// Nothing was sent, because a hook answered or failed, or the time was over.
     Local(VecDeque<Read>),
 }
 
@@ -62,7 +62,11 @@ impl Called {
             let opened = self.opened.notified();
             match &mut *self.stage() {
                 Stage::Open(id) => break *id,
-                Stage::Local(reads) => return reads.pop_front().unwrap_or(Read::End),
+                // A failure is read again and again, as one that the core noted.
+                Stage::Local(reads) => match reads.front() {
+                    Some(Read::Failed(failure)) => return Read::Failed(failure.clone()),
+                    _ => return reads.pop_front().unwrap_or(Read::End),
+                },
                 // r[close.pending] Nothing can be opened any more.
                 Stage::Unopened if self.link.status() >= Status::InputEnded => return Read::Failed(Failure::Closed),
                 Stage::Unopened => {}
@@ -179,15 +183,23 @@ impl Called {
         }
     }
 
-    /// The call fails for a reason on this side.
+    /// The call fails for a reason on this side. One that has ended stays as it is: the first end holds.
     fn fail_locally(&self, failure: Failure) {
-        if let Some(id) = self.id() {
-            self.link.with(|core| core.fail_call(id, failure));
-            self.link.wake_reply_reader(id);
-        } else {
-            self.link.tell_end(&self.call, CallEnd::Local);
-            *self.stage() = Stage::Local(VecDeque::from([Read::Failed(failure)]));
-            self.opened.notify_waiters();
+        let mut stage = self.stage();
+        match &*stage {
+            Stage::Open(id) => {
+                let id = *id;
+                drop(stage);
+                self.link.with(|core| core.fail_call(id, failure));
+                self.link.wake_reply_reader(id);
+            }
+            Stage::Unopened => {
+                *stage = Stage::Local(VecDeque::from([Read::Failed(failure)]));
+                drop(stage);
+                self.link.tell_end(&self.call, CallEnd::Local);
+                self.opened.notify_waiters();
+            }
+            Stage::Local(_) => {}
         }
     }
 }
