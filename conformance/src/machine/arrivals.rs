@@ -62,13 +62,14 @@ impl Machine<'_> {
         match &self.state {
             State::Alive(_) => self.not_alive(why, unserved),
             _ => {
-                let (kind, rule) = match unserved {
-                    Unserved::Refused | Unserved::Silent => (FindingKind::NotStarted, "target.exit"),
-                    Unserved::Reset => (FindingKind::Closed, self.greeting_rule()),
-                    Unserved::Ours => (FindingKind::Harness, "target.exit"),
+                let kind = match unserved {
+                    Unserved::Refused | Unserved::Silent => FindingKind::NotStarted,
+                    // Whether a reset comes before the system calls the connection open, or behind that, is a matter of luck.
+                    Unserved::Reset => return self.ended_early(self.greeting_cut(true)),
+                    Unserved::Ours => FindingKind::Harness,
                 };
                 let mut finding = self.finding(kind, format!("Connection `{name}` cannot be opened: {why}."));
-                finding.rule = rule.to_owned();
+                finding.rule = "target.exit".to_owned();
                 self.ended_early(finding);
             }
         }

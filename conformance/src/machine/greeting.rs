@@ -41,8 +41,6 @@ impl Machine<'_> {
     /// Reads the greeting or the answer to it. Nothing: it has not come.
     pub(super) fn take_greeting(&mut self, name: &str) -> Option<Result<(), Box<Finding>>> {
         let acceptor = self.setup.configuration.role == Role::Acceptor;
-        let rule = self.greeting_rule();
-        let expected = if acceptor { "a frame that starts with `+`".to_owned() } else { format!("the frame `{}`", self.offer()) };
         let received = loop {
             let conn = self.conns.get_mut(name)?;
             match conn.inbox.pop_front() {
@@ -72,12 +70,26 @@ impl Machine<'_> {
             Some(other) => self.unreadable(other),
             None => {
                 let rest = self.conns.get(name)?.ended.as_ref()?;
-                let place = if rest.is_empty() { "during the greeting" } else { "in the middle of a frame of the greeting" };
-                self.finding(FindingKind::Closed, format!("The target ended the connection {place}."))
+                return Some(Err(Box::new(self.greeting_cut(rest.is_empty()))));
             }
         };
-        finding.rule = rule.to_owned();
-        finding.expected = vec![expected];
+        self.blame_greeting(&mut finding);
         Some(Err(Box::new(finding)))
+    }
+
+    /// The connection is over before the greeting is, between two frames or inside one.
+    pub(super) fn greeting_cut(&self, between_frames: bool) -> Finding {
+        let place = if between_frames { "during the greeting" } else { "in the middle of a frame of the greeting" };
+        let mut finding = self.finding(FindingKind::Closed, format!("The target ended the connection {place}."));
+        self.blame_greeting(&mut finding);
+        finding
+    }
+
+    fn blame_greeting(&self, finding: &mut Finding) {
+        finding.rule = self.greeting_rule().to_owned();
+        finding.expected = vec![match self.setup.configuration.role {
+            Role::Acceptor => "a frame that starts with `+`".to_owned(),
+            Role::Initiator => format!("the frame `{}`", self.offer()),
+        }];
     }
 }

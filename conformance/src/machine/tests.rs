@@ -175,6 +175,24 @@ fn an_end_is_judged_by_the_exit_status() {
 }
 
 #[test]
+fn a_reset_before_the_connection_is_had_is_told_like_one_behind_that() {
+    let session = session(&json!([{"fence": true}]));
+    let run = |first: Input| {
+        let mut machine = Machine::new(&session, setup(Connection::Own));
+        let connect = |output: &Output| matches!(output, Output::Connect(_));
+        assert!(std::iter::from_fn(|| machine.poll()).any(|output| connect(&output)));
+        machine.handle(first, 0);
+        machine.handle(Input::Ended("a".into(), Vec::new()), 0);
+        machine.handle(Input::Exited(Exit { code: Some(0), text: "exit status 0".into() }), 0);
+        machine.outcome().and_then(|outcome| outcome.finding.clone()).expect("a finding")
+    };
+    let [before, behind] =
+        [Input::NotConnected("a".into(), "reset".into(), Unserved::Reset), Input::Connected("a".into())].map(run);
+    assert_eq!((before.kind, &before.rule, &before.summary), (behind.kind, &behind.rule, &behind.summary));
+    assert_eq!(before.expected, behind.expected);
+}
+
+#[test]
 fn sequences_interleave_and_keep_their_order() {
     let steps = json!([{"send": call()}, {"expect_all": [
         [{"type": "rep", "id": 1, "payload": 1, "more": true}, {"type": "rep", "id": 1, "payload": 2}],

@@ -1,6 +1,6 @@
 //! What a run takes of the machine, whatever the target does.
 
-use crate::run::Run;
+use crate::run::{Run, at_once};
 
 /// Descriptors that a run is given: a few more than one process and one connection need, and fewer than there are processes.
 const DESCRIPTORS: usize = 28;
@@ -13,22 +13,23 @@ const PEAK: u64 = 256 * 1024;
 
 #[test]
 fn many_broken_processes_leave_no_descriptor_open() {
-    for (fault, kind) in [
-        ("closes greeting 3", "closed"),
+    let rows = [
         ("grandchild greeting 3", "closed"),
         ("resets connect 3 tcp acceptor length", "closed"),
         ("resets greeted 3 tcp initiator length", "closed"),
         ("closes start 3 tcp acceptor length", "not_started"),
         ("4gib greeting 3", "garbage"),
-    ] {
+        ("closes greeting 3", "closed"),
+    ];
+    at_once(&rows, |(fault, kind)| {
         let run = Run::new(fault);
         let (status, stderr) = run.to_end(run.measured(DESCRIPTORS, MANY));
         assert_eq!(status, Some(1), "{fault}: {stderr}");
         let findings = run.findings();
         assert!(findings.len() > 10, "{fault}: {} findings", findings.len());
-        assert_eq!(findings.iter().find(|told| told.kind != kind), None, "{fault}");
+        assert_eq!(findings.iter().find(|told| told.kind != *kind), None, "{fault}");
         assert_eq!(run.left_behind(), Vec::<String>::new(), "{fault}: processes stay behind");
-    }
+    });
 }
 
 #[test]

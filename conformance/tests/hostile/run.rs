@@ -193,12 +193,17 @@ pub(crate) fn each_in_time(rows: &[Row]) {
 }
 
 fn all(rows: &[Row], seconds: &str) {
+    at_once(rows, |row| one(row, seconds));
+}
+
+/// Does the same with each, some of them at once.
+pub(crate) fn at_once<T: Sync>(items: &[T], each: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(rows.len()) {
+        for _ in 0..AT_ONCE.min(items.len()) {
             scope.spawn(|| {
-                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    one(row, seconds);
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    each(item);
                 }
             });
         }

@@ -1,19 +1,20 @@
 //! Faults that only a later session of a process meets, and what `--next` makes of a failure.
 
-use crate::run::{CASE, Run};
+use crate::run::{CASE, Run, Told, at_once};
 
 /// The second case in the order of the suite.
 const SECOND: &str = "error.application.codes";
 
 #[test]
 fn what_dies_between_two_sessions_is_told_on_the_second() {
-    for (fault, says) in [
+    let rows = [
         ("exits:3 echoed", "exit status 3"),
         ("dies:9 echoed", "signal 9"),
         ("closes echoed", "The target ended the connection"),
         ("deaf echoed", "Nothing comes any more"),
         ("exits:3 echoed 1 stdio initiator newline", "exit status 3"),
-    ] {
+    ];
+    at_once(&rows, |(fault, says)| {
         let run = Run::new(fault);
         // Only silence takes time to be told.
         let seconds = if fault.starts_with("deaf") { "4" } else { "60" };
@@ -22,18 +23,24 @@ fn what_dies_between_two_sessions_is_told_on_the_second() {
         let first = findings.first().unwrap_or_else(|| panic!("{fault}: nothing is found"));
         assert_eq!((first.case.as_str(), first.kind.as_str()), (SECOND, "depends_on_earlier"), "{fault}: {first:?}");
         assert!(first.says.contains(says), "{fault}: {first:?}");
-    }
+    });
+}
+
+/// A run that does not wait long for what a later connection of the process is silent about.
+fn told(fault: &str) -> (Option<i32>, Vec<Told>) {
+    let run = Run::new(fault);
+    (run.to_end(run.command(&["--timeout", "4"])).0, run.findings())
 }
 
 #[test]
-fn slow_once_is_no_dependence_and_never_again_is_one() {
-    let told = |fault: &str| {
-        let run = Run::new(fault);
-        (run.to_end(run.command(&["--timeout", "4"])).0, run.findings())
-    };
-    for fault in ["forgets:2 reply 3 tcp acceptor length", "forgets:2 reply 3 tcp initiator length"] {
+fn slow_once_is_no_dependence() {
+    at_once(&["forgets:2 reply 3 tcp acceptor length", "forgets:2 reply 3 tcp initiator length"], |fault| {
         assert_eq!(told(fault), (Some(0), Vec::new()), "{fault}");
-    }
+    });
+}
+
+#[test]
+fn never_again_is_one() {
     let (status, findings) = told("tires:2 reply 3 tcp acceptor length");
     assert_eq!(status, Some(1));
     let first = findings.first().expect("a finding");
