@@ -1,5 +1,6 @@
 //! A call before it is made: its ext, its time limit, and what kind of call it becomes.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -91,19 +92,25 @@ impl Request {
     /// As [`Request::call`].
     pub async fn call_raw(mut self, argument: &Raw) -> Result<Raw, Error> {
         let timeout = self.timeout.take();
-        let reply = async {
-            if !self.link.has_hooks() {
-                let argument = argument.to_format(self.link.format())?;
-                return single::call(&self.link, &self.method, &argument, self.ext.as_ref()).await;
-            }
-            let mut channel = self.open();
-            channel.send_raw(argument, false).await?;
-            channel.result().await
-        };
+        let reply = pin!(self.reply_to(argument));
         match timeout {
             None => reply.await,
             Some(timeout) => tokio::time::timeout(timeout, reply).await.map_err(|_| Error::Timeout)?,
         }
+    }
+
+    async fn reply_to(self, argument: &Raw) -> Result<Raw, Error> {
+        if !self.link.has_hooks() {
+            let argument = argument.to_format(self.link.format())?;
+            return single::call(&self.link, &self.method, &argument, self.ext.as_ref()).await;
+        }
+        let channel = async {
+            let mut channel = self.open();
+            channel.send_raw(argument, false).await?;
+            channel.result().await
+        };
+        // Apart, so that calls without hooks stay small.
+        Box::pin(channel).await
     }
 
     /// Opens a call whose arguments or results are streamed. Nothing is sent before the first argument.

@@ -44,12 +44,12 @@ impl Codec for Json {
         // r[codec.depth.over]
         let mut found = Scan::of(&frame, depth)?;
         if found.superseded.is_empty() {
-            let message = message(&frame, &found.members);
+            let message = message(&frame, &found);
             found.done();
             return Ok(message);
         }
         let frame = without(&mut found.superseded, &frame);
-        Ok(message(&frame, &Scan::of(&frame, depth)?.members))
+        Ok(message(&frame, &Scan::of(&frame, depth)?))
     }
 
     fn encode(&self, message: &Outgoing<'_>, out: &mut BytesMut) {
@@ -93,12 +93,12 @@ impl Codec for Json {
 }
 
 /// The message that a scanned frame holds. r[message.order] r[message.unknown-members] r[message.case]
-fn message(frame: &Bytes, members: &[Member]) -> Message {
+fn message(frame: &Bytes, found: &Scan) -> Message {
     let raw = |value: &Range<usize>| Raw::checked(Format::Json, frame.slice(value.clone()));
     let mut message = Message::empty(Format::Json);
-    for (key, value) in members {
+    for (key, value) in &found.members {
         let (name, here) = (&frame[key.start + 1..key.end - 1], &frame[value.clone()]);
-        match &*if name.contains(&b'\\') { Cow::Owned(spelled(&frame[key.clone()])) } else { Cow::Borrowed(name) } {
+        match &*if found.has_escapes { Cow::Owned(spelled(&frame[key.clone()])) } else { Cow::Borrowed(name) } {
             b"type" => message.kind = kind(here),
             b"id" => message.id = id(here),
             b"method" => message.method = Some(raw(value)),

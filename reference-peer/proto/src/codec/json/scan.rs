@@ -29,12 +29,14 @@ pub(super) struct Scan {
     open: Vec<Option<usize>>,
     /// The keys of all open maps, outer ones first.
     keys: Vec<Range<usize>>,
+    /// Whether a key has an escape: two that differ may spell one then.
+    pub(super) has_escapes: bool,
 }
 
 thread_local! {
     /// The last scan's memory, for the next one.
     static SPARE: Cell<Scan> = const {
-        Cell::new(Scan { members: Vec::new(), superseded: Vec::new(), open: Vec::new(), keys: Vec::new() })
+        Cell::new(Scan { members: Vec::new(), superseded: Vec::new(), open: Vec::new(), keys: Vec::new(), has_escapes: false })
     };
 }
 
@@ -49,6 +51,7 @@ impl Scan {
         found.superseded.clear();
         found.open.clear();
         found.keys.clear();
+        found.has_escapes = false;
         Pass { text, at: 0, depth, found }.run()
     }
 
@@ -149,7 +152,7 @@ impl Pass<'_> {
     /// The innermost container ends.
     fn close(&mut self) {
         if let Some(Some(first)) = self.found.open.pop() {
-            supersede(self.text, &self.found.keys[first..], &mut self.found.superseded);
+            supersede(self.text, &self.found.keys[first..], self.found.has_escapes, &mut self.found.superseded);
             self.found.keys.truncate(first);
         }
     }
@@ -160,6 +163,7 @@ impl Pass<'_> {
             return Err(self.unexpected());
         }
         let key = self.at..self.string_end()?;
+        self.found.has_escapes |= self.text[key.clone()].contains(&b'\\');
         self.at = key.end;
         self.skip_space();
         if self.peek() != Some(b':') {
@@ -262,12 +266,8 @@ pub(super) fn plain_length(text: &[u8]) -> usize {
 }
 
 /// Notes which of a map's keys, in order, come again later. r[codec.json.duplicate-keys]
-fn supersede(text: &[u8], keys: &[Range<usize>], superseded: &mut Vec<Range<usize>>) {
-    if keys.len() < 2 {
-        return;
-    }
-    let has_escapes = || keys.iter().any(|key| text[key.clone()].contains(&b'\\'));
-    if keys.len() <= FEW && !has_escapes() {
+fn supersede(text: &[u8], keys: &[Range<usize>], has_escapes: bool, superseded: &mut Vec<Range<usize>>) {
+    if keys.len() <= FEW && !has_escapes {
         for (index, key) in keys.iter().enumerate() {
             if keys[index + 1..].iter().any(|later| text[later.clone()] == text[key.clone()]) {
                 superseded.push(key.start..keys[index + 1].start);
