@@ -46,11 +46,16 @@ fn main() -> ExitCode {
         Some((verb, rest)) => (verb.as_str(), rest),
         None => ("help", &[][..]),
     };
+    let asks_for_help = rest.iter().any(|arg| ["--help", "-h"].contains(&arg.as_str()));
     match verb {
+        "help" | "--help" | "-h" => overview(),
+        // The harness has pages of its own.
+        "test" | "book" | "compare" | "codegen" | "fuzz" | "bench" | "tidy" | "bless" if asks_for_help => overview(),
+        "tidy" | "bless" if !rest.is_empty() => wrong_usage(&format!("`{verb}` takes nothing")),
         "conformance" => conformance(rest),
         "test" => verify::run(rest),
         "book" => book(rest),
-        "compare" => status(compare(rest)),
+        "compare" => compare(rest),
         "codegen" => status(codegen(rest).iter().all(Step::run)),
         "coverage" => harness("coverage", rest),
         "mutants" if rest.is_empty() => harness("mutants", &["--quick".to_owned()]),
@@ -59,15 +64,19 @@ fn main() -> ExitCode {
         "bench" => bench(rest),
         "tidy" => status(tidy::run()),
         "bless" => status(bless().iter().all(Step::run)),
-        "help" | "--help" | "-h" => {
-            eprint!("{HELP}");
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprintln!("error: there is no verb `{verb}`\n\n{HELP}");
-            ExitCode::from(2)
-        }
+        _ => wrong_usage(&format!("there is no verb `{verb}`\n\n{HELP}")),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "help that was asked for")]
+fn overview() -> ExitCode {
+    print!("{HELP}");
+    ExitCode::SUCCESS
+}
+
+fn wrong_usage(error: &str) -> ExitCode {
+    eprintln!("error: {error}");
+    ExitCode::from(2)
 }
 
 /// Builds the harness, and the reference peer's target where it can be needed, and hands over.
@@ -84,21 +93,20 @@ fn conformance(args: &[String]) -> ExitCode {
 
 /// What the book's comparison is made of: each target in the same configurations. A run that fails is a result, too; a
 /// target that cannot be run keeps its last one, and the others are measured all the same.
-fn compare(args: &[String]) -> bool {
+fn compare(args: &[String]) -> ExitCode {
     const TARGETS: [&str; 6] = ["reference", "python", "perl", "published-javascript", "published-python", "published-go"];
     if let Some(unknown) = args.iter().find(|arg| !TARGETS.contains(&arg.as_str())) {
-        eprintln!("error: the book does not compare `{unknown}`; it compares {}", TARGETS.join(", "));
-        return false;
+        return wrong_usage(&format!("the book does not compare `{unknown}`; it compares {}", TARGETS.join(", ")));
     }
     if !cargo_build(&["duplex-conformance", "duplex-target-reference"]).run() {
-        return false;
+        return ExitCode::FAILURE;
     }
     let is_wanted = |target: &&str| args.is_empty() || args.iter().any(|arg| arg == target);
     let unmeasured: Vec<&str> = TARGETS.into_iter().filter(is_wanted).filter(|target| !measure(target)).collect();
     if !unmeasured.is_empty() {
         eprintln!("error: not measured, so conformance/results is as it was for: {}", unmeasured.join(", "));
     }
-    unmeasured.is_empty()
+    status(unmeasured.is_empty())
 }
 
 /// Runs a target and keeps what came out. Of a run that never began nothing comes, and its report is no file.
@@ -142,10 +150,7 @@ fn bench(args: &[String]) -> ExitCode {
         [] => (true, true),
         [what] if what == "peer" => (true, false),
         [what] if what == "harness" => (false, true),
-        _ => {
-            eprintln!("error: `bench` takes nothing, or `peer`, or `harness`");
-            return ExitCode::from(2);
-        }
+        _ => return wrong_usage("`bench` takes nothing, or `peer`, or `harness`"),
     };
     let harness = || {
         cargo_build(&["duplex-conformance", "duplex-target-reference"]).run()
@@ -166,10 +171,7 @@ fn book(args: &[String]) -> ExitCode {
     match args {
         [] => program("duplex-book").args(["build"]).hand_over(),
         [flag] if flag == "--serve" => program("duplex-book").args(["serve"]).hand_over(),
-        _ => {
-            eprintln!("error: `book` takes nothing, or --serve");
-            ExitCode::from(2)
-        }
+        _ => wrong_usage("`book` takes nothing, or --serve"),
     }
 }
 
