@@ -32,7 +32,8 @@ pub(crate) struct Calling {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
-    calls: Table<Id, Calling>,
+    /// In memory of their own: a table of many is looked up in less of it, and entries are not moved.
+    calls: Table<Id, Box<Calling>>,
     last: u64,
     /// How many await a reply.
     pending: usize,
@@ -53,7 +54,7 @@ impl Caller {
         self.pending += 1;
         self.calls.insert(
             id,
-            Calling {
+            Box::new(Calling {
                 method,
                 args_open,
                 reply_open: true,
@@ -61,21 +62,21 @@ impl Caller {
                 streamed: false,
                 inbox: Inbox::default(),
                 reply_ext: None,
-            },
+            }),
         );
     }
 
     pub(crate) fn get(&self, id: Id) -> Option<&Calling> {
-        self.calls.get(&id)
+        self.calls.get(&id).map(|call| &**call)
     }
 
     pub(crate) fn get_mut(&mut self, id: Id) -> Option<&mut Calling> {
-        self.calls.get_mut(&id)
+        self.calls.get_mut(&id).map(|call| &mut **call)
     }
 
     /// The call that a reply with this id belongs to, if one is awaited.
     pub(crate) fn awaiting(&mut self, id: Id) -> Option<&mut Calling> {
-        self.calls.get_mut(&id).filter(|call| call.reply_open)
+        self.get_mut(id).filter(|call| call.reply_open)
     }
 
     /// Ends the reply side on the wire; says whether it was open.
@@ -100,7 +101,7 @@ impl Caller {
         self.ended.pop_front()
     }
 
-    pub(crate) fn remove(&mut self, id: Id) -> Option<Calling> {
+    pub(crate) fn remove(&mut self, id: Id) -> Option<Box<Calling>> {
         let call = self.calls.remove(&id)?;
         self.pending -= usize::from(call.reply_open);
         if !call.is_told {

@@ -55,7 +55,8 @@ pub(crate) struct Inbox {
     /// Those behind it.
     items: VecDeque<Raw>,
     bytes: usize,
-    end: Option<Result<(), Failure>>,
+    /// The failure apart: few channels have one, and every channel has room for it.
+    end: Option<Result<(), Box<Failure>>>,
 }
 
 impl Inbox {
@@ -82,7 +83,7 @@ impl Inbox {
 
     /// The first end holds.
     pub(crate) fn end(&mut self, end: Result<(), Failure>) {
-        self.end.get_or_insert(end);
+        self.end.get_or_insert_with(|| end.map_err(Box::new));
     }
 
     /// The next item or the end; an item's bytes no longer count.
@@ -94,7 +95,7 @@ impl Inbox {
         match &self.end {
             None => Read::Pending,
             Some(Ok(())) => Read::End,
-            Some(Err(failure)) => Read::Failed(failure.clone()),
+            Some(Err(failure)) => Read::Failed(Failure::clone(failure)),
         }
     }
 }

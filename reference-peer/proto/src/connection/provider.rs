@@ -44,7 +44,8 @@ pub(crate) struct Serving {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Provider {
     ids: Table<Id, IdState>,
-    serving: Table<ServeKey, Serving>,
+    /// In memory of their own, as the caller's.
+    serving: Table<ServeKey, Box<Serving>>,
     draining: usize,
     notifications: usize,
     last: u64,
@@ -58,11 +59,11 @@ impl Provider {
     }
 
     pub(crate) fn get(&self, key: ServeKey) -> Option<&Serving> {
-        self.serving.get(&key)
+        self.serving.get(&key).map(|serving| &**serving)
     }
 
     pub(crate) fn get_mut(&mut self, key: ServeKey) -> Option<&mut Serving> {
-        self.serving.get_mut(&key)
+        self.serving.get_mut(&key).map(|serving| &mut **serving)
     }
 
     /// Calls that wait for their reply, and notifications whose handler runs. r[limit.open-calls.running] r[limit.open-calls.draining]
@@ -92,7 +93,7 @@ impl Provider {
             None => self.notifications += 1,
         }
         let serving = Serving { id, method, ext, args_open, reply_open: id.is_some(), streamed: false, inbox: Inbox::default() };
-        self.serving.insert(key, serving);
+        self.serving.insert(key, Box::new(serving));
         key
     }
 
@@ -141,7 +142,7 @@ impl Provider {
     }
 
     /// The handler lets go. What it left unanswered must have been answered before.
-    pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Serving> {
+    pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Box<Serving>> {
         self.end_reply(key, CallEnd::Closed);
         let serving = self.serving.remove(&key)?;
         if serving.id.is_none() {
