@@ -20,7 +20,8 @@ Usage: cargo xtask <verb> [arguments]
 
   conformance [...]   checks an implementation; the built-in reference peer unless --target names another.
                       All arguments go to the harness: `cargo xtask conformance --help`
-  test                everything that CI runs, in the order in which it fails soonest
+  test                everything that CI runs, in the order in which it fails soonest; a step whose tools this machine
+                      cannot get is left out, and the last lines name it
   test --list         the steps of `test`, without running them
   test <step>...      only these steps
   book [--serve]      builds the spec book into target/book; --serve shows it and rebuilds it on every change

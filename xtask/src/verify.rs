@@ -108,9 +108,7 @@ fn parts() -> Vec<Part> {
 pub(crate) fn run(args: &[String]) -> ExitCode {
     let parts = parts();
     if args.iter().any(|arg| arg == "--list") {
-        for part in &parts {
-            eprintln!("{:<22} {}", part.name, part.what);
-        }
+        parts.iter().for_each(list);
         return ExitCode::SUCCESS;
     }
     if let Some(unknown) = args.iter().find(|arg| parts.iter().all(|part| part.name != **arg)) {
@@ -144,6 +142,11 @@ pub(crate) fn run(args: &[String]) -> ExitCode {
     let passed = chosen.len() - failed.len() - left_out.len();
     eprintln!("\n{passed} passed, {} failed, {} left out", failed.len(), left_out.len());
     crate::status(failed.is_empty())
+}
+
+#[expect(clippy::print_stdout, reason = "what was asked for")]
+fn list(part: &Part) {
+    println!("{:<22} {}", part.name, part.what);
 }
 
 impl Part {
