@@ -79,8 +79,8 @@ fn parts() -> Vec<Part> {
         target("python", &["--transport", "tcp"]),
         target("python-minimal", &[]),
         target("python-afternoon", &[]),
-        target("published-javascript", &["--transport", "tcp", "--jobs", "4"]),
-        target("published-go", &["--transport", "tcp", "--framing", "length", "--jobs", "4"]),
+        target("published-javascript", &["--transport", "tcp", "--jobs", "8"]),
+        target("published-go", &["--transport", "tcp", "--framing", "length", "--jobs", "8"]),
         // What it does not answer is most of it, and each of those waits for its time limit.
         target("published-python", &["--transport", "tcp", "--framing", "length", "--jobs", "24"]),
         Part {
