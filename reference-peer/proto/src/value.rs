@@ -3,6 +3,8 @@
 //! A payload that is only passed on is never parsed beyond the check that its frame was one well-formed message.
 
 use std::cell::Cell;
+use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -29,11 +31,24 @@ thread_local! {
 const FEW: usize = 4096;
 
 /// One encoded value: well formed in its format, cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Raw {
     format: Format,
-    bytes: Bytes,
+    /// The length of a short value.
+    short: u8,
+    stored: Stored,
 }
+
+/// Most arguments and results are short. One that is lies in the value itself: no memory is asked for, and none is shared with
+/// another thread.
+#[derive(Clone)]
+enum Stored {
+    Short([u8; SHORT]),
+    Long(Bytes),
+}
+
+/// What fits where the parts of a [`Bytes`] would be.
+const SHORT: usize = 24;
 
 /// A value does not have the shape that was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,22 +63,38 @@ pub struct EncodeError(String);
 impl Raw {
     /// Takes bytes that a codec has checked.
     pub(crate) fn checked(format: Format, bytes: Bytes) -> Self {
-        Self { format, bytes }
+        let (short, stored) = short(&bytes).unwrap_or((0, Stored::Long(bytes)));
+        Self { format, short, stored }
+    }
+
+    /// Takes a part of a text that a codec has checked.
+    pub(crate) fn part(format: Format, text: &Bytes, part: Range<usize>) -> Self {
+        let (short, stored) = match (u8::try_from(part.len()), text[part.start..].first_chunk()) {
+            // What comes behind the part is copied with it: so many bytes at once are less work than just the right ones.
+            (Ok(length), Some(&bytes)) if part.len() <= SHORT => (length, Stored::Short(bytes)),
+            _ => short(&text[part.clone()]).unwrap_or_else(|| (0, Stored::Long(text.slice(part)))),
+        };
+        Self { format, short, stored }
     }
 
     /// The same value in memory of its own, which keeps nothing else alive.
     pub(crate) fn detached(&self) -> Self {
-        Self { format: self.format, bytes: Bytes::copy_from_slice(&self.bytes) }
+        Self::copied(self.format, self.bytes())
+    }
+
+    fn copied(format: Format, bytes: &[u8]) -> Self {
+        let (short, stored) = short(bytes).unwrap_or_else(|| (0, Stored::Long(Bytes::copy_from_slice(bytes))));
+        Self { format, short, stored }
     }
 
     /// The null of a format.
     #[must_use]
     pub fn null(format: Format) -> Self {
-        let bytes: &'static [u8] = match format {
+        let bytes: &[u8] = match format {
             Format::Json => b"null",
             Format::MessagePack => &[0xc0],
         };
-        Self { format, bytes: Bytes::from_static(bytes) }
+        Self::copied(format, bytes)
     }
 
     /// Encodes a value.
@@ -74,8 +105,14 @@ impl Raw {
         let mut bytes = SCRATCH.take();
         bytes.clear();
         let encoded = encode_into(&mut bytes, format, value);
-        let raw = if bytes.len() > FEW { Bytes::from(bytes) } else { exact(bytes) };
-        encoded.map(|()| Self { format, bytes: raw })
+        encoded?;
+        if bytes.len() > FEW {
+            return Ok(Self::checked(format, Bytes::from(bytes)));
+        }
+        let copied = Self::copied(format, &bytes);
+        // For the next value.
+        SCRATCH.set(bytes);
+        Ok(copied)
     }
 
     /// Decodes the value as a type.
@@ -85,7 +122,7 @@ impl Raw {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match self.format {
             Format::Json => {
-                let mut deserializer = serde_json::Deserializer::from_slice(&self.bytes);
+                let mut deserializer = serde_json::Deserializer::from_slice(self.bytes());
                 // How deep a frame may be its codec has judged, by the peer's own limit.
                 deserializer.disable_recursion_limit();
                 let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))?;
@@ -93,7 +130,7 @@ impl Raw {
                 Ok(value)
             }
             Format::MessagePack => {
-                let mut deserializer = rmp_serde::Deserializer::from_read_ref(&self.bytes).with_human_readable();
+                let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.bytes()).with_human_readable();
                 T::deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))
             }
         }
@@ -107,23 +144,33 @@ impl Raw {
 
     /// The encoded value.
     #[must_use]
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+    pub fn bytes(&self) -> &[u8] {
+        match &self.stored {
+            Stored::Short(bytes) => &bytes[..usize::from(self.short).min(SHORT)],
+            Stored::Long(bytes) => bytes,
+        }
+    }
+
+    fn shared_bytes(&self) -> Bytes {
+        match &self.stored {
+            Stored::Short(_) => Bytes::copy_from_slice(self.bytes()),
+            Stored::Long(bytes) => bytes.clone(),
+        }
     }
 
     /// Whether the value is null.
     #[must_use]
     pub fn is_null(&self) -> bool {
         match self.format {
-            Format::Json => self.bytes.as_ref() == b"null",
-            Format::MessagePack => self.bytes.as_ref() == [0xc0],
+            Format::Json => self.bytes() == b"null",
+            Format::MessagePack => self.bytes() == [0xc0],
         }
     }
 
     /// Whether the value is a map.
     #[must_use]
     pub fn is_map(&self) -> bool {
-        let first = self.bytes.first().copied().unwrap_or_default();
+        let first = self.bytes().first().copied().unwrap_or_default();
         match self.format {
             Format::Json => first == b'{',
             Format::MessagePack => msgpack::is_map(first),
@@ -153,8 +200,8 @@ impl Raw {
     /// The entries of a map, in order, later duplicates last; none if this is no map.
     pub(crate) fn entries(&self) -> Vec<(String, Self)> {
         match self.format {
-            Format::Json => json::entries(&self.bytes),
-            Format::MessagePack => msgpack::entries(&self.bytes),
+            Format::Json => json::entries(&self.shared_bytes()),
+            Format::MessagePack => msgpack::entries(&self.shared_bytes()),
         }
     }
 
@@ -164,15 +211,29 @@ impl Raw {
             Format::Json => json::map(entries),
             Format::MessagePack => msgpack::map(entries),
         };
-        Self { format, bytes }
+        Self::checked(format, bytes)
     }
 }
 
-/// The bytes in an allocation of their own; the vector is kept for the next value.
-fn exact(bytes: Vec<u8>) -> Bytes {
-    let exact = Bytes::copy_from_slice(&bytes);
-    SCRATCH.set(bytes);
-    exact
+impl PartialEq for Raw {
+    fn eq(&self, other: &Self) -> bool {
+        self.format == other.format && self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Raw {}
+
+impl fmt::Debug for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}(b\"{}\")", self.format, self.bytes().escape_ascii())
+    }
+}
+
+/// The bytes in the value itself, if they fit, and how many they are.
+fn short(text: &[u8]) -> Option<(u8, Stored)> {
+    let mut bytes = [0; SHORT];
+    bytes.get_mut(..text.len())?.copy_from_slice(text);
+    Some((u8::try_from(text.len()).ok()?, Stored::Short(bytes)))
 }
 
 fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, format: Format, value: &T) -> Result<(), EncodeError> {

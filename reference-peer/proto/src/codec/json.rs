@@ -12,7 +12,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::Id;
 use memchr::memchr;
 
-use self::scan::{Member, Scan};
+use self::scan::scan;
 use self::write::put_string;
 pub(crate) use self::write::write;
 use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecodable};
@@ -40,16 +40,14 @@ impl Codec for Json {
     fn decode(&self, frame: Bytes, depth: usize) -> Result<Message, Undecodable> {
         // r[codec.json.reject]
         std::str::from_utf8(&frame).map_err(|error| Undecodable(error.to_string().into()))?;
-        let frame = repair_surrogates(frame);
-        // r[codec.depth.over]
-        let mut found = Scan::of(&frame, depth)?;
-        if found.superseded.is_empty() {
-            let message = message(&frame, &found);
-            found.done();
-            return Ok(message);
+        let mut frame = repair_surrogates(frame);
+        let mut members = Members::default();
+        let mut superseded = members.find(&frame, depth)?;
+        if !superseded.is_empty() {
+            frame = without(&mut superseded, &frame);
+            members.find(&frame, depth)?;
         }
-        let frame = without(&mut found.superseded, &frame);
-        Ok(message(&frame, &Scan::of(&frame, depth)?))
+        Ok(members.message(&frame))
     }
 
     fn encode(&self, message: &Outgoing<'_>, out: &mut BytesMut) {
@@ -92,25 +90,58 @@ impl Codec for Json {
     }
 }
 
-/// The message that a scanned frame holds. r[message.order] r[message.unknown-members] r[message.case]
-fn message(frame: &Bytes, found: &Scan) -> Message {
-    let raw = |value: &Range<usize>| Raw::checked(Format::Json, frame.slice(value.clone()));
-    let mut message = Message::empty(Format::Json);
-    for (key, value) in &found.members {
-        let (name, here) = (&frame[key.start + 1..key.end - 1], &frame[value.clone()]);
-        match &*if found.has_escapes { Cow::Owned(spelled(&frame[key.clone()])) } else { Cow::Borrowed(name) } {
-            b"type" => message.kind = kind(here),
-            b"id" => message.id = id(here),
-            b"method" => message.method = Some(raw(value)),
-            b"payload" => message.payload = raw(value),
-            b"more" => message.more = more(here),
-            b"end" => message.end = here == b"true",
-            b"error" => message.error = error(&raw(value)),
-            b"ext" => message.ext = Ext::from_raw(raw(value)),
-            _ => {}
+/// Where the values of a frame's members are; nothing is, where one is absent. r[message.order] r[message.unknown-members]
+/// r[message.case]
+#[derive(Default)]
+struct Members {
+    kind: Range<usize>,
+    id: Range<usize>,
+    method: Range<usize>,
+    payload: Range<usize>,
+    more: Range<usize>,
+    end: Range<usize>,
+    error: Range<usize>,
+    ext: Range<usize>,
+}
+
+impl Members {
+    /// Looks for them, and returns what is superseded inside them.
+    fn find(&mut self, frame: &[u8], depth: usize) -> Result<Vec<Range<usize>>, Undecodable> {
+        // Of duplicate members the last wins here by itself. r[codec.json.duplicate-keys] r[codec.depth.over]
+        scan(frame, depth, |key, value| {
+            match &*if key.has_escapes { Cow::Owned(spelled(key.text)) } else { Cow::Borrowed(unquoted(key.text)) } {
+                b"type" => self.kind = value,
+                b"id" => self.id = value,
+                b"method" => self.method = value,
+                b"payload" => self.payload = value,
+                b"more" => self.more = value,
+                b"end" => self.end = value,
+                b"error" => self.error = value,
+                b"ext" => self.ext = value,
+                _ => {}
+            }
+        })
+    }
+
+    #[inline]
+    fn message(self, frame: &Bytes) -> Message {
+        let raw = |value: Range<usize>| (!value.is_empty()).then(|| Raw::part(Format::Json, frame, value));
+        Message {
+            kind: kind(&frame[self.kind]),
+            id: id(&frame[self.id]),
+            method: raw(self.method),
+            payload: raw(self.payload).unwrap_or_else(|| Raw::null(Format::Json)),
+            more: more(&frame[self.more]),
+            end: &frame[self.end] == b"true",
+            error: error(&frame.slice(self.error)),
+            ext: raw(self.ext).and_then(Ext::from_raw),
         }
     }
-    message
+}
+
+/// What stands between the quotes of a string that was checked.
+fn unquoted(string: &[u8]) -> &[u8] {
+    &string[1..string.len() - 1]
 }
 
 /// A key, with its quotes, as it reads: escapes that differ may spell one key.
@@ -119,16 +150,21 @@ fn spelled(key: &[u8]) -> Vec<u8> {
 }
 
 fn kind(text: &[u8]) -> Kind {
-    match string(text).as_deref() {
-        Some("req") => Kind::Request,
-        Some("rep") => Kind::Reply,
-        _ => Kind::Unknown,
+    match text {
+        br#""req""# => Kind::Request,
+        br#""rep""# => Kind::Reply,
+        // One that is spelled with escapes.
+        _ => match string(text).as_deref() {
+            Some("req") => Kind::Request,
+            Some("rep") => Kind::Reply,
+            _ => Kind::Unknown,
+        },
     }
 }
 
 fn id(text: &[u8]) -> IdMember {
     match text {
-        b"null" | b"0" => IdMember::Absent,
+        b"" | b"null" | b"0" => IdMember::Absent,
         // Digits only: a fraction or exponent is no id here. r[message.id.form]
         digits if digits.iter().all(u8::is_ascii_digit) => {
             number(digits).and_then(|number: u64| Id::new(number)).map_or(IdMember::Invalid, IdMember::Valid)
@@ -144,17 +180,17 @@ fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 fn more(text: &[u8]) -> More {
     match text {
         b"true" => More::Yes,
-        b"false" | b"null" => More::No,
+        b"" | b"false" | b"null" => More::No,
         _ => More::Invalid,
     }
 }
 
-fn error(value: &Raw) -> ErrorMember {
-    if value.is_null() {
+fn error(value: &Bytes) -> ErrorMember {
+    if value.is_empty() || value.as_ref() == b"null" {
         return ErrorMember::Absent;
     }
     let (mut code, mut message, mut data) = (None, None, None);
-    for (key, value) in entries(value.bytes()) {
+    for (key, value) in entries(value) {
         let text = value.bytes();
         match key.as_str() {
             "code" => code = number::<i64>(text),
@@ -238,13 +274,13 @@ fn is_low(unit: u16) -> bool {
 }
 
 pub(crate) fn entries(bytes: &Bytes) -> Vec<(String, Raw)> {
-    // No map is no entries. How deep it may nest was decided when its frame came.
-    let Ok(found) = Scan::of(bytes, usize::MAX) else { return Vec::new() };
-    let entry = |(key, value): Member| {
-        let name = string(&bytes[key]).unwrap_or_default().into_owned();
-        (name, Raw::checked(Format::Json, bytes.slice(value)))
-    };
-    found.members.into_iter().map(entry).collect()
+    let mut all = Vec::new();
+    // How deep it may nest was decided when its frame came.
+    let read = scan(bytes, usize::MAX, |key, value| {
+        all.push((string(key.text).unwrap_or_default().into_owned(), Raw::part(Format::Json, bytes, value)));
+    });
+    // No map is no entries.
+    if read.is_ok() { all } else { Vec::new() }
 }
 
 pub(crate) fn map(entries: &[(String, Raw)]) -> Bytes {

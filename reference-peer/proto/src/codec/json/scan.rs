@@ -1,5 +1,5 @@
 //! One pass over the text of a frame: whether it is one well-formed map that nests no deeper than it may, where its members
-//! are, and which entries of maps a later duplicate supersedes.
+//! are, and which entries of the maps inside a later duplicate supersedes.
 //!
 //! Iterative, so that no nesting can exhaust a stack. Values are found and not built; numbers keep their digits.
 
@@ -15,181 +15,219 @@ const FEW: usize = 12;
 /// Bytes of a string that are looked at in one step.
 const STEP: usize = 32;
 
-/// Where a member is: its key with the quotes, and its value, as bytes of the text.
-pub(super) type Member = (Range<usize>, Range<usize>);
-
-/// What the pass found.
+/// What a pass notes on its way.
 #[derive(Default)]
-pub(super) struct Scan {
-    /// Of the outermost map.
-    pub(super) members: Vec<Member>,
+struct Notes {
     /// From the start of a superseded key to the start of the next one: the entry and its comma.
-    pub(super) superseded: Vec<Range<usize>>,
-    /// The open containers: where the keys of a map begin in `keys`; none for a list.
+    superseded: Vec<Range<usize>>,
+    /// The open containers inside the outermost map: where the keys of a map begin in `keys`; none for a list.
     open: Vec<Option<usize>>,
-    /// The keys of all open maps, outer ones first.
+    /// The keys of all these maps, outer ones first.
     keys: Vec<Range<usize>>,
-    /// Whether a key has an escape: two that differ may spell one then.
-    pub(super) has_escapes: bool,
 }
 
 thread_local! {
-    /// The last scan's memory, for the next one.
-    static SPARE: Cell<Scan> = const {
-        Cell::new(Scan { members: Vec::new(), superseded: Vec::new(), open: Vec::new(), keys: Vec::new(), has_escapes: false })
-    };
+    /// The last pass's memory, for the next one.
+    static SPARE: Cell<Notes> = const { Cell::new(Notes { superseded: Vec::new(), open: Vec::new(), keys: Vec::new() }) };
 }
 
-/// Memory for so many entries is kept for the next scan.
+/// Memory for so many entries is kept for the next pass.
 const KEPT: usize = 1024;
 
-impl Scan {
-    /// Scans a text that is valid UTF-8.
-    pub(super) fn of(text: &[u8], depth: usize) -> Result<Self, Undecodable> {
-        let mut found = SPARE.take();
-        found.members.clear();
-        found.superseded.clear();
-        found.open.clear();
-        found.keys.clear();
-        found.has_escapes = false;
-        Pass { text, at: 0, depth, found }.run()
-    }
+/// A key of the outermost map, with its quotes.
+pub(super) struct Key<'a> {
+    pub(super) text: &'a [u8],
+    /// Whether it is spelled otherwise than it reads.
+    pub(super) has_escapes: bool,
+}
 
-    /// Lets the next scan have the memory.
-    pub(super) fn done(self) {
-        if self.members.capacity().max(self.keys.capacity()).max(self.open.capacity()) <= KEPT {
-            SPARE.set(self);
-        }
+/// Passes over a text that is valid UTF-8. Hands over each member of the outermost map, and where its value is; returns which
+/// entries of the maps inside are superseded.
+pub(super) fn scan<'a>(
+    text: &'a [u8],
+    depth: usize,
+    member: impl FnMut(Key<'a>, Range<usize>),
+) -> Result<Vec<Range<usize>>, Undecodable> {
+    let mut notes = SPARE.take();
+    notes.open.clear();
+    notes.keys.clear();
+    let mut pass = Pass { text, at: 0, depth, has_escapes: false, notes };
+    pass.run(member)?;
+    let mut notes = pass.notes;
+    let superseded = std::mem::take(&mut notes.superseded);
+    if notes.keys.capacity().max(notes.open.capacity()) <= KEPT {
+        SPARE.set(notes);
     }
+    Ok(superseded)
 }
 
 struct Pass<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
-    found: Scan,
+    /// Whether a key inside has an escape: two that differ may spell one then.
+    has_escapes: bool,
+    notes: Notes,
 }
 
-impl Pass<'_> {
-    fn run(mut self) -> Result<Scan, Undecodable> {
+impl<'a> Pass<'a> {
+    fn run(&mut self, mut member: impl FnMut(Key<'a>, Range<usize>)) -> Result<(), Undecodable> {
         self.skip_space();
         if self.peek() != Some(b'{') {
             return Err(Undecodable("not a map".into()));
         }
+        if self.depth == 0 {
+            return Err(self.too_deep());
+        }
+        self.at += 1;
+        self.skip_space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+        } else {
+            loop {
+                let (key, has_escapes) = self.key()?;
+                let start = self.at;
+                self.value()?;
+                member(Key { text: &self.text[key], has_escapes }, start..self.at);
+                if !self.next_entry(b'}')? {
+                    break;
+                }
+            }
+        }
+        self.skip_space();
+        if self.at == self.text.len() { Ok(()) } else { Err(self.unexpected()) }
+    }
+
+    /// Passes a value with all that is in it.
+    #[inline]
+    fn value(&mut self) -> Result<(), Undecodable> {
         loop {
-            if self.value()? {
+            if self.head()? {
                 continue;
             }
             // Behind a value: on to the next one, or out of as many containers as end here.
-            while !self.next_entry()? {
-                if self.found.open.is_empty() {
-                    self.skip_space();
-                    return if self.at == self.text.len() { Ok(self.found) } else { Err(self.unexpected()) };
+            loop {
+                let Some(container) = self.notes.open.last() else { return Ok(()) };
+                let is_map = container.is_some();
+                if self.next_entry(if is_map { b'}' } else { b']' })? {
+                    if is_map {
+                        self.inner_key()?;
+                    }
+                    break;
                 }
+                self.close();
             }
         }
     }
 
     /// Passes a scalar, an empty container, or the head of another one; says whether a value is due next.
-    fn value(&mut self) -> Result<bool, Undecodable> {
-        let first = self.peek().ok_or_else(|| self.unexpected())?;
-        match first {
-            b'{' | b'[' => {
-                // r[codec.depth.over]
-                if self.found.open.len() >= self.depth {
-                    return Err(Undecodable(format!("more than {} containers inside each other", self.depth).into()));
+    #[inline]
+    fn head(&mut self) -> Result<bool, Undecodable> {
+        match self.peek() {
+            Some(b'"') => self.at = self.string_end()?.0,
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.literal(b"true")?,
+            Some(b'f') => self.literal(b"false")?,
+            Some(b'n') => self.literal(b"null")?,
+            Some(first @ (b'{' | b'[')) => {
+                // r[codec.depth.over] The outermost map is open too.
+                if self.notes.open.len() + 1 >= self.depth {
+                    return Err(self.too_deep());
                 }
                 let is_map = first == b'{';
-                self.found.open.push(is_map.then_some(self.found.keys.len()));
                 self.at += 1;
                 self.skip_space();
                 if self.peek() == Some(if is_map { b'}' } else { b']' }) {
                     self.at += 1;
-                    self.close();
                     return Ok(false);
                 }
+                self.notes.open.push(is_map.then_some(self.notes.keys.len()));
                 if is_map {
-                    self.key()?;
+                    self.inner_key()?;
                 }
                 return Ok(true);
             }
-            b'"' => self.at = self.string_end()?,
-            b'-' | b'0'..=b'9' => self.number()?,
-            b't' => self.literal(b"true")?,
-            b'f' => self.literal(b"false")?,
-            b'n' => self.literal(b"null")?,
             _ => return Err(self.unexpected()),
         }
         Ok(false)
     }
 
-    /// Behind a value: passes the comma and, in a map, the next key, and says yes; or passes the end of the container.
-    fn next_entry(&mut self) -> Result<bool, Undecodable> {
-        if let ([_], Some((_, value))) = (self.found.open.as_slice(), self.found.members.last_mut()) {
-            value.end = self.at;
-        }
-        let Some(container) = self.found.open.last() else { return Ok(false) };
-        let is_map = container.is_some();
+    /// Behind a value: passes the comma and says yes, or passes the end of the container.
+    #[inline]
+    fn next_entry(&mut self, end: u8) -> Result<bool, Undecodable> {
         self.skip_space();
-        match (self.peek(), is_map) {
-            (Some(b','), _) => {
-                self.at += 1;
-                self.skip_space();
-                if is_map {
-                    self.key()?;
-                }
-                Ok(true)
-            }
-            (Some(b'}'), true) | (Some(b']'), false) => {
-                self.at += 1;
-                self.close();
-                Ok(false)
-            }
-            _ => Err(self.unexpected()),
+        let next = self.peek();
+        if next != Some(b',') && next != Some(end) {
+            return Err(self.unexpected());
         }
+        self.at += 1;
+        if next == Some(end) {
+            return Ok(false);
+        }
+        self.skip_space();
+        Ok(true)
     }
 
     /// The innermost container ends.
     fn close(&mut self) {
-        if let Some(Some(first)) = self.found.open.pop() {
-            supersede(self.text, &self.found.keys[first..], self.found.has_escapes, &mut self.found.superseded);
-            self.found.keys.truncate(first);
+        if let Some(Some(first)) = self.notes.open.pop() {
+            supersede(self.text, &self.notes.keys[first..], self.has_escapes, &mut self.notes.superseded);
+            self.notes.keys.truncate(first);
         }
     }
 
-    /// Passes a key and its colon.
-    fn key(&mut self) -> Result<(), Undecodable> {
+    fn inner_key(&mut self) -> Result<(), Undecodable> {
+        let (key, has_escapes) = self.key()?;
+        self.has_escapes |= has_escapes;
+        self.notes.keys.push(key);
+        Ok(())
+    }
+
+    /// Passes a key and its colon; says where the key is, with its quotes, and whether it has escapes.
+    #[inline]
+    fn key(&mut self) -> Result<(Range<usize>, bool), Undecodable> {
         if self.peek() != Some(b'"') {
             return Err(self.unexpected());
         }
-        let key = self.at..self.string_end()?;
-        self.found.has_escapes |= self.text[key.clone()].contains(&b'\\');
-        self.at = key.end;
+        let (end, has_escapes) = self.string_end()?;
+        let key = self.at..end;
+        self.at = end;
         self.skip_space();
         if self.peek() != Some(b':') {
             return Err(self.unexpected());
         }
         self.at += 1;
         self.skip_space();
-        if self.found.open.len() == 1 {
-            self.found.members.push((key.clone(), self.at..self.at));
-        }
-        self.found.keys.push(key);
-        Ok(())
+        Ok((key, has_escapes))
     }
 
-    /// Where the string that begins here ends: behind its closing quote.
-    fn string_end(&self) -> Result<usize, Undecodable> {
-        let mut at = self.at + 1;
+    /// Where the string that begins here ends: behind its closing quote. And whether it has escapes.
+    #[inline]
+    fn string_end(&self) -> Result<(usize, bool), Undecodable> {
+        let from = self.at + 1;
+        // Most strings are short and plain.
+        if let Some(&word) = self.text.get(from..).and_then(<[u8]>::first_chunk) {
+            let at = from + first_special(word);
+            if at < from + WORD && self.text[at] == b'"' {
+                return Ok((at + 1, false));
+            }
+        }
+        self.long_string_end(from)
+    }
+
+    fn long_string_end(&self, from: usize) -> Result<(usize, bool), Undecodable> {
+        let mut at = from;
+        let mut has_escapes = false;
         loop {
             at += plain_length(&self.text[at..]);
             at += match self.text.get(at) {
-                Some(b'"') => return Ok(at + 1),
+                Some(b'"') => return Ok((at + 1, has_escapes)),
                 Some(b'\\') => self.escape_length(at)?,
                 // A control character.
                 Some(_) => return Err(self.unexpected()),
                 None => return Err(Undecodable("a string without an end".into())),
             };
+            has_escapes = true;
         }
     }
 
@@ -236,16 +274,24 @@ impl Pass<'_> {
         Ok(())
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
+    #[inline]
     fn skip_space(&mut self) {
         while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
     }
 
+    #[cold]
+    fn too_deep(&self) -> Undecodable {
+        Undecodable(format!("more than {} containers inside each other", self.depth).into())
+    }
+
+    #[cold]
     fn unexpected(&self) -> Undecodable {
         let what = match self.peek() {
             Some(byte) => format!("`{}` at byte {} is not JSON there", byte.escape_ascii(), self.at),
@@ -258,15 +304,36 @@ impl Pass<'_> {
 /// How many bytes of a text come before the first that a JSON string cannot hold as it is: a quote, a backslash, a control
 /// character.
 pub(super) fn plain_length(text: &[u8]) -> usize {
-    let is_special = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
     // Without a way out of a step, so that a processor can look at all of its bytes at once.
     let is_plain = |step: &&[u8; STEP]| !step.iter().fold(false, |is_special_yet, &byte| is_special_yet | is_special(byte));
     let plain = text.as_chunks().0.iter().take_while(is_plain).count() * STEP;
     plain + text[plain..].iter().take_while(|&&byte| !is_special(byte)).count()
 }
 
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+const WORD: usize = size_of::<u64>();
+
+/// Where the first byte is that is special; the length of the word if none is.
+#[inline]
+fn first_special(word: [u8; WORD]) -> usize {
+    const EACH: u64 = u64::from_le_bytes([1; WORD]);
+    const HIGHEST: u64 = u64::from_le_bytes([0x80; WORD]);
+    let word = u64::from_le_bytes(word);
+    // Sets the highest bit of the first byte that is less, and of none before it; one that is borrows from those behind it.
+    let less = |word: u64, than: u8| word.wrapping_sub(EACH * u64::from(than)) & !word & HIGHEST;
+    let equal = |byte: u8| less(word ^ (EACH * u64::from(byte)), 1);
+    let special = less(word, 0x20) | equal(b'"') | equal(b'\\');
+    special.trailing_zeros() as usize / 8
+}
+
 /// Notes which of a map's keys, in order, come again later. r[codec.json.duplicate-keys]
 fn supersede(text: &[u8], keys: &[Range<usize>], has_escapes: bool, superseded: &mut Vec<Range<usize>>) {
+    if keys.len() < 2 {
+        return;
+    }
     if keys.len() <= FEW && !has_escapes {
         for (index, key) in keys.iter().enumerate() {
             if keys[index + 1..].iter().any(|later| text[later.clone()] == text[key.clone()]) {
@@ -279,6 +346,28 @@ fn supersede(text: &[u8], keys: &[Range<usize>], has_escapes: bool, superseded: 
     for (index, key) in keys.iter().enumerate() {
         if let Some(earlier) = last.insert(spelled(&text[key.clone()]), index) {
             superseded.push(keys[earlier].start..keys[earlier + 1].start);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{WORD, first_special, is_special, plain_length};
+
+    /// However bytes lie before and behind it, the first that is special is found, by words as by steps.
+    #[test]
+    fn the_first_special_byte_is_found() {
+        for byte in 0..=u8::MAX {
+            for (at, behind) in (0..WORD).flat_map(|at| [b'x', b'"', b'\\', 0, 0x1f, 0x7f, 0x80, 0xff].map(|behind| (at, behind)))
+            {
+                let mut word = [b'x'; WORD];
+                word[at..].fill(behind);
+                word[at] = byte;
+                let first = word.iter().position(|&byte| is_special(byte)).unwrap_or(WORD);
+                assert_eq!(first_special(word), first, "{word:?}");
+                let text = [[0x80; 5 * WORD].as_slice(), &word].concat();
+                assert_eq!(plain_length(&text), 5 * WORD + first, "{text:?}");
+            }
         }
     }
 }
