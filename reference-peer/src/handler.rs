@@ -37,7 +37,7 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<Raw, BoxError>> + Se
 /// A handler that needs no channel where its argument has come whole.
 pub(crate) trait ValueHandler: Handler {
     /// Serves a call of this argument, once it is polled.
-    fn answer(&self, argument: Raw) -> Answer;
+    fn answer(self: Arc<Self>, argument: Raw) -> Answer;
 }
 
 /// What is registered under a name.
@@ -103,13 +103,12 @@ where
     F: Fn(A) -> Fut + Send + Sync + Clone + 'static,
     Fut: Future<Output = Result<R, E>> + Send + 'static,
 {
-    fn answer(&self, argument: Raw) -> Answer {
-        let function = self.function.clone();
+    fn answer(self: Arc<Self>, argument: Raw) -> Answer {
         Box::pin(async move {
             let format = argument.format();
             let fitting = fitting(&argument)?;
             drop(argument);
-            let result = function(fitting).await.map_err(Into::into)?;
+            let result = (self.function)(fitting).await.map_err(Into::into)?;
             Ok(Raw::encode(format, &result)?)
         })
     }

@@ -18,6 +18,8 @@ use crate::link::{Link, PATIENCE};
 
 /// Replies that are put out together at most.
 const TOGETHER: usize = 32;
+/// Handlers that are polled between two looks at the clock: most need less time than it does.
+const UNTIMED: usize = 4;
 
 /// Calls, and waits for the reply. Dropped before that, it gives the call up.
 pub(crate) async fn call(link: &Arc<Link>, method: &str, argument: &Raw, ext: Option<&Ext>) -> Result<Raw, Error> {
@@ -72,7 +74,7 @@ pub(crate) type Answered = (ServeKey, Result<Raw, BoxError>);
 pub(crate) fn serve(link: &Arc<Link>, mut starts: Vec<Start>) {
     if starts.len() < 2 {
         if let Some(Start { key, handler, argument }) = starts.pop() {
-            tokio::spawn(finish(Arc::clone(link), Unanswered::new(link, key), handler.answer(argument)));
+            tokio::spawn(finish(Unanswered::new(link, key), handler.answer(argument)));
         }
         return;
     }
@@ -92,19 +94,18 @@ async fn run(link: Arc<Link>, starts: Starts) {
     let mut answered: Vec<Answered> = Vec::with_capacity(TOGETHER);
     let mut since = Instant::now();
     let mut has_help = false;
-    loop {
+    for polled in 1_usize.. {
         let next = starts.lock().unwrap_or_else(PoisonError::into_inner).next();
         let Some(Start { key, handler, argument }) = next else { break };
-        let unanswered = Unanswered::new(&link, key);
         let mut answer = handler.answer(argument);
-        let polled = poll_fn(|cx| Poll::Ready(catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))))).await;
-        match polled {
-            Ok(Poll::Ready(result)) => answered.push(unanswered.with(result)),
-            Ok(Poll::Pending) => drop(tokio::spawn(finish(Arc::clone(&link), unanswered, answer))),
+        let once = poll_fn(|cx| Poll::Ready(catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))))).await;
+        match once {
+            Ok(Poll::Ready(result)) => answered.push((key, result)),
+            Ok(Poll::Pending) => drop(tokio::spawn(finish(Unanswered::new(&link, key), answer))),
             // r[error.handler-failed] As if the task of this call alone had ended.
-            Err(_) => drop(unanswered),
+            Err(_) => link.finish(key, false),
         }
-        let is_late = since.elapsed() >= PATIENCE;
+        let is_late = polled.is_multiple_of(UNTIMED) && since.elapsed() >= PATIENCE;
         if is_late && !std::mem::replace(&mut has_help, true) {
             run_together(&link, &starts);
         }
@@ -120,32 +121,33 @@ async fn run(link: Arc<Link>, starts: Starts) {
     link.answer(&mut answered);
 }
 
-async fn finish(link: Arc<Link>, unanswered: Unanswered, answer: Answer) {
+async fn finish(unanswered: Unanswered, answer: Answer) {
     let result = answer.await;
-    link.answer(&mut vec![unanswered.with(result)]);
+    unanswered.answer(result);
 }
 
 /// A call that gets its error if this is dropped.
 struct Unanswered {
-    link: Option<Arc<Link>>,
+    link: Arc<Link>,
     key: ServeKey,
+    is_answered: bool,
 }
 
 impl Unanswered {
     fn new(link: &Arc<Link>, key: ServeKey) -> Self {
-        Self { link: Some(Arc::clone(link)), key }
+        Self { link: Arc::clone(link), key, is_answered: false }
     }
 
-    fn with(mut self, result: Result<Raw, BoxError>) -> Answered {
-        self.link = None;
-        (self.key, result)
+    fn answer(mut self, result: Result<Raw, BoxError>) {
+        self.is_answered = true;
+        self.link.answer(&mut vec![(self.key, result)]);
     }
 }
 
 impl Drop for Unanswered {
     fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            link.finish(self.key, false);
+        if !self.is_answered {
+            self.link.finish(self.key, false);
         }
     }
 }
