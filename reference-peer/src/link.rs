@@ -63,14 +63,17 @@ pub(crate) struct Link {
 pub(crate) const PATIENCE: Duration = Duration::from_micros(50);
 /// Bytes of output that are worth a look at the clock.
 const WORTHWHILE: usize = 1024;
+/// The bytes of a small call, and how many frames room is made for that may be that small.
+const SMALL_FRAME: usize = 64;
+const FRAMES_AT_ONCE: usize = 256;
 
 type Table<K, V> = HashMap<K, V, RandomState>;
 
 struct State {
     core: Connection,
     status: Status,
-    /// Since when output waits for the writer.
-    output_since: Option<Instant>,
+    /// Since when output waits for the writer, and at how many bytes of it that is to be looked at next.
+    output_since: Option<(Instant, usize)>,
     /// Whether the reader will write what its frames lead to.
     is_reading: bool,
     /// Calls that are likely to be made at once: whoever got a reply of the last read may well call again.
@@ -87,10 +90,16 @@ struct State {
 }
 
 /// What is done once the lock is free.
-enum Deferred {
+#[derive(Default)]
+struct Deferred {
+    /// Most calls: those that need no channel.
+    starts: Vec<Start>,
+    others: Vec<Action>,
+}
+
+enum Action {
     Wake(Waker),
     Start(ServeKey, Arc<dyn Handler>, Option<Arc<Call>>),
-    Answer(Start),
     Missing(ServeKey),
 }
 
@@ -200,11 +209,16 @@ impl Link {
         if state.core.is_congested() {
             self.is_congested.store(true, Ordering::Relaxed);
         }
-        match state.output_since {
+        let unsent = state.core.unsent_bytes();
+        match &mut state.output_since {
             _ if is_lone => true,
-            Some(since) => state.core.unsent_bytes() >= WORTHWHILE && since.elapsed() >= PATIENCE,
+            Some((_, look_at)) if unsent < *look_at => false,
+            Some((since, look_at)) => {
+                *look_at = unsent + WORTHWHILE;
+                since.elapsed() >= PATIENCE
+            }
             None => {
-                state.output_since = Some(Instant::now());
+                state.output_since = Some((Instant::now(), WORTHWHILE));
                 if !state.is_reading {
                     self.output.notify_one();
                 }
@@ -298,7 +312,7 @@ impl Link {
 
     /// Handles every whole frame in the buffer, and says how many there were. r[call.progress] No handler runs here.
     pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) -> usize {
-        let mut deferred = Vec::new();
+        let mut deferred = Deferred::default();
         let mut state = self.lock();
         while self.codec.get().is_none() && !state.core.is_closing() {
             match deframer.next_frame(buffer, state.core.frame_limit()) {
@@ -323,20 +337,18 @@ impl Link {
         }
         self.settle(state, false);
         self.wake_callers();
-        let mut starts = Vec::new();
-        for action in deferred {
+        for action in deferred.others {
             match action {
-                Deferred::Answer(start) => starts.push(start),
-                Deferred::Wake(waker) => waker.wake(),
-                Deferred::Start(key, handler, call) => channel::serve(self, key, handler, call),
+                Action::Wake(waker) => waker.wake(),
+                Action::Start(key, handler, call) => channel::serve(self, key, handler, call),
                 // r[error.method-missing] r[middleware.missing]
-                Deferred::Missing(key) => {
+                Action::Missing(key) => {
                     _ = self.reply(key, Reply::Error(RemoteError::of(Code::METHOD_NOT_FOUND)));
                     self.release(key);
                 }
             }
         }
-        single::serve(self, starts);
+        single::serve(self, deferred.starts);
         frames
     }
 
@@ -360,8 +372,8 @@ impl Link {
     /// Decodes every whole frame in the buffer, while nobody waits for the lock; `None` for one that is too long. What comes
     /// behind one that ends the connection is not looked at.
     fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> Vec<Option<Result<Message, Undecodable>>> {
-        let mut inputs = Vec::new();
-        let Some(codec) = self.codec.get() else { return inputs };
+        let Some(codec) = self.codec.get() else { return Vec::new() };
+        let mut inputs = Vec::with_capacity((buffer.len() / SMALL_FRAME).clamp(1, FRAMES_AT_ONCE));
         let limits = &self.rpc.settings().limits;
         while let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() {
             match frame {
@@ -377,7 +389,7 @@ impl Link {
         inputs
     }
 
-    fn take_events<'a>(&'a self, mut state: MutexGuard<'a, State>, deferred: &mut Vec<Deferred>) -> MutexGuard<'a, State> {
+    fn take_events<'a>(&'a self, mut state: MutexGuard<'a, State>, deferred: &mut Deferred) -> MutexGuard<'a, State> {
         while let Some(event) = state.core.poll_event() {
             let passes_hooks = matches!(event, Event::Request { .. } | Event::Reply { .. }) && self.has_hooks();
             if !passes_hooks {
@@ -394,7 +406,7 @@ impl Link {
         state
     }
 
-    fn accept(&self, state: &mut State, event: Event, deferred: &mut Vec<Deferred>) {
+    fn accept(&self, state: &mut State, event: Event, deferred: &mut Deferred) {
         match event {
             Event::Request { key, first: true, frame } => {
                 let method = state.core.method(key).and_then(|method| {
@@ -405,22 +417,23 @@ impl Link {
                         self.rpc.method(method)
                     }
                 });
-                deferred.push(match (method, frame) {
+                match (method, frame) {
                     (Some(Method::Value(handler)), ArgFrame::Last(argument)) if !self.has_hooks() => {
-                        Deferred::Answer(Start { key, handler, argument })
+                        deferred.starts.push(Start { key, handler, argument });
                     }
                     (method, frame) => {
                         state.core.deliver_request(key, frame);
                         let call = state.served.get(&key).cloned();
-                        method.map_or(Deferred::Missing(key), |method| Deferred::Start(key, method.handler(), call))
+                        let start = |method: Method| Action::Start(key, method.handler(), call);
+                        deferred.others.push(method.map_or(Action::Missing(key), start));
                     }
-                });
+                }
             }
             Event::Request { key, first: false, frame } => {
                 state.core.deliver_request(key, frame);
-                deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake));
+                deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake));
             }
-            Event::ArgsFailed { key } => deferred.extend(state.args_readers.remove(&key).map(Deferred::Wake)),
+            Event::ArgsFailed { key } => deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake)),
             Event::Reply { id, frame } => {
                 state.expected += usize::from(frame.is_terminal());
                 state.core.deliver_reply(id, frame);
@@ -462,18 +475,16 @@ impl Link {
     /// The one result of a call, and whether it is one of many; the call is let go with it.
     pub(crate) fn poll_result(&self, id: Id, cx: &mut Context<'_>) -> Poll<(Read, bool)> {
         let mut state = self.lock();
-        match state.core.read_reply(id) {
-            Read::Pending => {
+        match state.core.take_result(id) {
+            None => {
                 state.reply_readers.insert(id, cx.waker().clone());
                 Poll::Pending
             }
-            read => {
-                let has_streamed = state.core.has_reply_streamed(id);
-                state.core.forget(id);
+            Some(result) => {
                 let others = std::mem::take(&mut state.answered);
                 self.settle(state, false);
                 others.into_iter().for_each(Waker::wake);
-                Poll::Ready((read, has_streamed))
+                Poll::Ready(result)
             }
         }
     }
@@ -523,13 +534,12 @@ impl Link {
         for (key, reply) in replies {
             match reply {
                 // r[ext.reply] r[ext.none]
-                Some(reply) => {
-                    let ext = state.core.ext(key).cloned();
-                    _ = state.core.reply(key, &reply, ext.as_ref());
+                Some(reply) => _ = state.core.answer(key, &reply),
+                None => {
+                    state.core.abandon(key);
+                    state.core.release(key);
                 }
-                None => state.core.abandon(key),
             }
-            state.core.release(key);
         }
         let is_lone = is_last_reply(&state.core);
         self.settle(state, is_lone);

@@ -250,7 +250,10 @@ impl Link {
                 }
                 Ended::Called(id, end) => {
                     told.extend(state.called.remove(&id).map(|(call, _)| (call, end)));
-                    readers.extend(state.reply_readers.remove(&id));
+                    // Whoever delivers a reply wakes its reader.
+                    if matches!(end, CallEnd::Local | CallEnd::Closed) {
+                        readers.extend(state.reply_readers.remove(&id));
+                    }
                 }
             }
         }

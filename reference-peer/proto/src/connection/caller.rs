@@ -30,6 +30,13 @@ pub(crate) struct Calling {
     pub(crate) reply_ext: Option<Ext>,
 }
 
+impl Calling {
+    /// Whether the end of the call is still to be told. It is not from now on.
+    pub(crate) fn begin_telling(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_told, true)
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
     /// In memory of their own: a table of many is looked up in less of it, and entries are not moved.
@@ -74,14 +81,22 @@ impl Caller {
         self.calls.get_mut(&id).map(|call| &mut **call)
     }
 
-    /// The call that a reply with this id belongs to, if one is awaited.
-    pub(crate) fn awaiting(&mut self, id: Id) -> Option<&mut Calling> {
-        self.get_mut(id).filter(|call| call.reply_open)
+    /// A reply frame has come; says whether the arguments of its call are open. `None` where none is awaited.
+    pub(crate) fn replied(&mut self, id: Id, is_terminal: bool, ext: Option<Ext>) -> Option<bool> {
+        let call = self.calls.get_mut(&id).filter(|call| call.reply_open)?;
+        call.reply_ext = ext;
+        if is_terminal {
+            call.reply_open = false;
+            self.pending -= 1;
+        } else {
+            call.streamed = true;
+        }
+        Some(call.args_open)
     }
 
     /// Ends the reply side on the wire; says whether it was open.
     pub(crate) fn end_reply(&mut self, id: Id) -> bool {
-        let Some(call) = self.awaiting(id) else { return false };
+        let Some(call) = self.get_mut(id).filter(|call| call.reply_open) else { return false };
         call.reply_open = false;
         self.pending -= 1;
         true
@@ -89,11 +104,14 @@ impl Caller {
 
     /// The call has ended for its user: its terminal reply has passed the hooks, or will never come.
     pub(crate) fn tell(&mut self, id: Id, end: CallEnd) {
-        if let Some(call) = self.calls.get_mut(&id)
-            && !std::mem::replace(&mut call.is_told, true)
-        {
-            self.ended.push_back(Ended::Called(id, end));
+        if self.get_mut(id).is_some_and(Calling::begin_telling) {
+            self.put_ended(id, end);
         }
+    }
+
+    /// Puts the end of a call among those that hooks are told, once [`Calling::begin_telling`] has said yes.
+    pub(crate) fn put_ended(&mut self, id: Id, end: CallEnd) {
+        self.ended.push_back(Ended::Called(id, end));
     }
 
     /// The next that has ended and was not told.
@@ -105,7 +123,7 @@ impl Caller {
         let call = self.calls.remove(&id)?;
         self.pending -= usize::from(call.reply_open);
         if !call.is_told {
-            self.ended.push_back(Ended::Called(id, CallEnd::Local));
+            self.put_ended(id, CallEnd::Local);
         }
         Some(call)
     }

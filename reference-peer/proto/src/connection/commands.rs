@@ -176,14 +176,7 @@ impl Connection {
     /// [`SendError::Ended`] after an earlier terminal reply. [`SendError::TooLarge`]: -32603 was sent instead.
     pub fn reply(&mut self, key: ServeKey, reply: &Reply, ext: Option<&Ext>) -> Result<(), SendError> {
         let Some(id) = self.replying(key)? else { return Ok(()) };
-        let body = match reply {
-            Reply::Result(payload) => Body::Result(payload),
-            Reply::End => Body::ResultEnd,
-            Reply::Error(error) => Body::Error(error),
-        };
-        // r[message.more.false] r[message.more.error]
-        let more = (!matches!(reply, Reply::Error(_))).then_some(false);
-        match self.put_message(&Outgoing { id: Some(id), body, more, ext }) {
+        match self.put_message(&terminal(id, reply, ext)) {
             // r[call.reply] r[call.reply.nothing-after]
             Ok(()) => {
                 self.provider.end_reply(key, CallEnd::of(reply));
@@ -196,6 +189,31 @@ impl Connection {
                 Err(error)
             }
         }
+    }
+
+    /// Sends the terminal reply, with the ext of the call, and lets go of it: [`Connection::reply`] and [`Connection::release`] in
+    /// one.
+    ///
+    /// # Errors
+    /// As [`Connection::reply`].
+    pub fn answer(&mut self, key: ServeKey, reply: &Reply) -> Result<(), SendError> {
+        let complete = if self.is_closing() { None } else { self.provider.take_complete(key) };
+        let Some((id, serving)) = complete else {
+            let ext = self.ext(key).cloned();
+            let sent = self.reply(key, reply, ext.as_ref());
+            self.release(key);
+            return sent;
+        };
+        self.buffered_bytes -= serving.inbox.bytes();
+        let sent = self.put_message(&terminal(id, reply, serving.ext.as_ref()));
+        if sent.is_ok() {
+            self.provider.put_ended(key, CallEnd::of(reply));
+            self.finish_half_closed();
+        } else {
+            self.provider.put_ended(key, CallEnd::Error(Code::FAILED));
+            self.end_unsendable(key, id, serving.ext.as_ref());
+        }
+        sent
     }
 
     /// Ends a served call without a reply: its handler gave up because the connection ended.
@@ -400,7 +418,9 @@ impl Connection {
         }
         if let Some(end) = end {
             call.inbox.end(end);
-            self.caller.tell(id, told);
+            if call.begin_telling() {
+                self.caller.put_ended(id, told);
+            }
         }
         Delivery::Delivered
     }
@@ -429,14 +449,28 @@ impl Connection {
         read
     }
 
+    /// Reads the one result of a call, says whether items of a stream came before it, and lets go of the call. `None`: nothing
+    /// has come.
+    pub fn take_result(&mut self, id: Id) -> Option<(Read, bool)> {
+        match self.read_reply(id) {
+            Read::Pending => None,
+            read => Some((read, self.let_go(id))),
+        }
+    }
+
     /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame.
     pub fn forget(&mut self, id: Id) {
-        if let Some(call) = self.caller.remove(id) {
-            self.buffered_bytes -= call.inbox.bytes();
-            if call.args_open {
-                self.put_or_leave_early_end(EarlyEnd { id, method: call.method, is_abort: true });
-            }
+        self.let_go(id);
+    }
+
+    /// Says whether items of a stream had come.
+    fn let_go(&mut self, id: Id) -> bool {
+        let Some(call) = self.caller.remove(id) else { return false };
+        self.buffered_bytes -= call.inbox.bytes();
+        if call.args_open {
+            self.put_or_leave_early_end(EarlyEnd { id, method: call.method, is_abort: true });
         }
+        call.streamed
     }
 
     /// r[close.half.call]
@@ -462,6 +496,18 @@ impl Connection {
         self.put_frame(|_| {});
         Ok(())
     }
+}
+
+/// The frame of a terminal reply.
+fn terminal<'a>(id: Id, reply: &'a Reply, ext: Option<&'a Ext>) -> Outgoing<'a> {
+    let body = match reply {
+        Reply::Result(payload) => Body::Result(payload),
+        Reply::End => Body::ResultEnd,
+        Reply::Error(error) => Body::Error(error),
+    };
+    // r[message.more.false] r[message.more.error]
+    let more = (!matches!(reply, Reply::Error(_))).then_some(false);
+    Outgoing { id: Some(id), body, more, ext }
 }
 
 /// The frame that gives up the arguments of a call.

@@ -177,13 +177,6 @@ impl Connection {
 
     fn reply_frame(&mut self, id: Id, message: Message) {
         let is_itemless_end = message.is_itemless_end();
-        let ext_limit = self.limits.ext;
-        let Some(call) = self.caller.awaiting(id) else {
-            // r[call.reply.unknown] r[call.reply.late] r[call.reply.to-reply]
-            return self.dropped("a reply to no open call");
-        };
-        // r[ext.size.reply]
-        call.reply_ext = message.ext.filter(|ext| ext.raw().bytes().len() <= ext_limit);
         let frame = match (message.error, message.more) {
             // r[error.wins]
             (ErrorMember::Error(error), _) => ReplyFrame::Error(*error),
@@ -194,12 +187,14 @@ impl Connection {
             (ErrorMember::Absent, More::No) if is_itemless_end => ReplyFrame::End,
             (ErrorMember::Absent, More::No) => ReplyFrame::Last(message.payload),
         };
-        if !frame.is_terminal() {
-            call.streamed = true;
-        } else {
-            self.caller.end_reply(id);
-            let is_bad = matches!(frame, ReplyFrame::Bad(_));
-            self.end_args_early(id, is_bad);
+        // r[ext.size.reply]
+        let ext = message.ext.filter(|ext| ext.raw().bytes().len() <= self.limits.ext);
+        let Some(args_open) = self.caller.replied(id, frame.is_terminal(), ext) else {
+            // r[call.reply.unknown] r[call.reply.late] r[call.reply.to-reply]
+            return self.dropped("a reply to no open call");
+        };
+        if args_open && frame.is_terminal() {
+            self.end_args_early(id, matches!(frame, ReplyFrame::Bad(_)));
         }
         self.events.push_back(Event::Reply { id, frame });
     }

@@ -109,7 +109,6 @@ impl Provider {
         let Some(serving) = self.serving.get_mut(&key) else { return };
         let Some(id) = serving.id.filter(|_| serving.reply_open) else { return };
         serving.reply_open = false;
-        self.ended.push_back(Ended::Served(key, end));
         let args_open = std::mem::replace(&mut serving.args_open, false);
         if args_open {
             serving.inbox.end(Err(Failure::Closed));
@@ -117,6 +116,7 @@ impl Provider {
         } else {
             self.ids.remove(&id);
         }
+        self.put_ended(key, end);
     }
 
     /// Discards what comes on this id, up to its last frame.
@@ -141,15 +141,27 @@ impl Provider {
         }
     }
 
+    /// Takes out a call whose arguments have ended and whose reply has not been sent: its handler answers and lets go at once.
+    pub(crate) fn take_complete(&mut self, key: ServeKey) -> Option<(Id, Box<Serving>)> {
+        let id = self.get(key).filter(|serving| serving.reply_open && !serving.args_open)?.id?;
+        self.ids.remove(&id);
+        self.serving.remove(&key).map(|serving| (id, serving))
+    }
+
     /// The handler lets go. What it left unanswered must have been answered before.
     pub(crate) fn remove(&mut self, key: ServeKey) -> Option<Box<Serving>> {
         self.end_reply(key, CallEnd::Closed);
         let serving = self.serving.remove(&key)?;
         if serving.id.is_none() {
             self.notifications -= 1;
-            self.ended.push_back(Ended::Served(key, CallEnd::Result));
+            self.put_ended(key, CallEnd::Result);
         }
         Some(serving)
+    }
+
+    /// Puts the end of a call among those that hooks are told.
+    pub(crate) fn put_ended(&mut self, key: ServeKey, end: CallEnd) {
+        self.ended.push_back(Ended::Served(key, end));
     }
 
     /// The next that has ended and was not told.
