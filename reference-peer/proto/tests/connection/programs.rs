@@ -156,6 +156,10 @@ impl Run {
                 let Some(index) = self.made(side, *call) else { return };
                 self.sides[side].read_results(index);
             }
+            Act::TakeResult { call } => {
+                let Some(index) = self.made(side, *call) else { return };
+                self.sides[side].take_result(index);
+            }
             Act::GiveUp { call } => {
                 let Some(index) = self.made(side, *call) else { return };
                 let Side { core, made, .. } = &mut self.sides[side];
@@ -174,6 +178,7 @@ impl Run {
         let (Act::ReadArgs { call }
         | Act::SendItem { call, .. }
         | Act::Reply { call, .. }
+        | Act::Answer { call, .. }
         | Act::Fail { call, .. }
         | Act::Abandon { call }
         | Act::Release { call }) = act
@@ -193,8 +198,12 @@ impl Run {
                 }
             }
             Act::Reply { payload, .. } => {
-                let reply = payload.map_or(Reply::End, |padding| Reply::Result(self.item(padding)));
+                let reply = self.result(*payload);
                 self.sides[side].reply(index, reply);
+            }
+            Act::Answer { payload, .. } => {
+                let reply = self.result(*payload);
+                self.sides[side].answer_and_release(index, reply);
             }
             Act::Fail { code, .. } => self.sides[side].reply(index, Reply::Error(RemoteError::new(*code, "no"))),
             // Only a handler that saw the end gives up without a reply.
@@ -238,6 +247,10 @@ impl Run {
                 self.sides[side].take_events();
             }
         }
+    }
+
+    fn result(&mut self, padding: Option<usize>) -> Reply {
+        padding.map_or(Reply::End, |padding| Reply::Result(self.item(padding)))
     }
 
     fn made(&self, side: usize, call: usize) -> Option<usize> {

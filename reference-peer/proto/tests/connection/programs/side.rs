@@ -262,6 +262,40 @@ impl Side {
         }
     }
 
+    /// Replies and lets go, which is the same in one step.
+    pub(crate) fn answer_and_release(&mut self, index: usize, reply: Reply) {
+        let served = &self.served[index];
+        if served.is_released {
+            return;
+        }
+        let mut at_once = self.core.clone();
+        _ = at_once.answer(served.key, &reply);
+        self.reply(index, reply);
+        self.release(index);
+        assert_eq!(format!("{at_once:?}"), format!("{:?}", self.core));
+    }
+
+    /// Reads one result and lets go, which is the same in one step.
+    pub(crate) fn take_result(&mut self, index: usize) {
+        let made = &self.made[index];
+        if made.is_forgotten || made.reader.end.is_some() {
+            return;
+        }
+        let (id, count) = (made.id, made.reader.items.len());
+        let mut at_once = self.core.clone();
+        let taken = at_once.take_result(id);
+        let has_streamed = self.core.has_reply_streamed(id);
+        if self.read_results(index) {
+            let Reader { items, end } = &self.made[index].reader;
+            let read = items.get(count).cloned().map(Read::Item).or(end.clone());
+            assert_eq!(taken, read.map(|read| (read, has_streamed)));
+            self.forget(index);
+        } else {
+            assert_eq!(taken, None);
+        }
+        assert_eq!(format!("{at_once:?}"), format!("{:?}", self.core));
+    }
+
     pub(crate) fn forget(&mut self, index: usize) {
         if !std::mem::replace(&mut self.made[index].is_forgotten, true) {
             self.core.forget(self.made[index].id);

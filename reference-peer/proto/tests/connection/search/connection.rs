@@ -231,8 +231,24 @@ fn check_words(state: &mut State, does: &str, events: &[&str], of_the_table: &st
     }
 }
 
+/// To answer and let go at once is to reply and then to let go.
+fn check_answers(state: &State) {
+    let large = json(&format!("\"{}\"", "x".repeat(state.core.limits().frame)));
+    for key in &state.served {
+        for reply in [Reply::End, Reply::Result(large.clone())] {
+            let (mut at_once, mut one_by_one) = (state.core.clone(), state.core.clone());
+            let ext = one_by_one.ext(*key).cloned();
+            let sent = one_by_one.reply(*key, &reply, ext.as_ref());
+            one_by_one.release(*key);
+            assert_eq!(at_once.answer(*key, &reply), sent);
+            assert_eq!(format!("{at_once:?}"), format!("{one_by_one:?}"), "after {reply:?}");
+        }
+    }
+}
+
 /// Whatever the state: who waits for what cannot come any more has been told.
 fn check(state: &mut State) {
+    check_answers(state);
     let core = &mut state.core;
     if core.is_closing() || core.is_input_ended() {
         let results: Vec<Read> = state.made.iter().map(|id| core.read_reply(*id)).collect();
