@@ -3,9 +3,10 @@
 //!
 //! Iterative, so that no nesting can exhaust a stack. Values are found and not built; numbers keep their digits.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ops::Range;
+
+use smallvec::SmallVec;
 
 use super::spelled;
 use crate::codec::Undecodable;
@@ -14,25 +15,6 @@ use crate::codec::Undecodable;
 const FEW: usize = 12;
 /// Bytes of a string that are looked at in one step.
 const STEP: usize = 32;
-
-/// What a pass notes on its way.
-#[derive(Default)]
-struct Notes {
-    /// From the start of a superseded key to the start of the next one: the entry and its comma.
-    superseded: Vec<Range<usize>>,
-    /// The open containers inside the outermost map: where the keys of a map begin in `keys`; none for a list.
-    open: Vec<Option<usize>>,
-    /// The keys of all these maps, outer ones first.
-    keys: Vec<Range<usize>>,
-}
-
-thread_local! {
-    /// The last pass's memory, for the next one.
-    static SPARE: Cell<Notes> = const { Cell::new(Notes { superseded: Vec::new(), open: Vec::new(), keys: Vec::new() }) };
-}
-
-/// Memory for so many entries is kept for the next pass.
-const KEPT: usize = 1024;
 
 /// A key of the outermost map, with its quotes.
 pub(super) struct Key<'a> {
@@ -48,26 +30,24 @@ pub(super) fn scan<'a>(
     depth: usize,
     member: impl FnMut(Key<'a>, Range<usize>),
 ) -> Result<Vec<Range<usize>>, Undecodable> {
-    let mut notes = SPARE.take();
-    notes.open.clear();
-    notes.keys.clear();
-    let mut pass = Pass { text, at: 0, depth, has_escapes: false, notes };
+    let (open, keys) = (SmallVec::new(), SmallVec::new());
+    let mut pass = Pass { text, at: 0, depth, open, keys, has_escapes: false, superseded: Vec::new() };
     pass.run(member)?;
-    let mut notes = pass.notes;
-    let superseded = std::mem::take(&mut notes.superseded);
-    if notes.keys.capacity().max(notes.open.capacity()) <= KEPT {
-        SPARE.set(notes);
-    }
-    Ok(superseded)
+    Ok(pass.superseded)
 }
 
 struct Pass<'a> {
     text: &'a [u8],
     at: usize,
     depth: usize,
-    /// Whether a key inside has an escape: two that differ may spell one then.
+    /// The open containers inside the outermost map: where the keys of a map begin in `keys`; none for a list.
+    open: SmallVec<[Option<usize>; 4]>,
+    /// The keys of all these maps, outer ones first.
+    keys: SmallVec<[Range<usize>; 8]>,
+    /// Whether one of these has an escape: two that differ may spell one key then.
     has_escapes: bool,
-    notes: Notes,
+    /// From the start of a superseded key to the start of the next one: the entry and its comma.
+    superseded: Vec<Range<usize>>,
 }
 
 impl<'a> Pass<'a> {
@@ -107,7 +87,7 @@ impl<'a> Pass<'a> {
             }
             // Behind a value: on to the next one, or out of as many containers as end here.
             loop {
-                let Some(container) = self.notes.open.last() else { return Ok(()) };
+                let Some(container) = self.open.last() else { return Ok(()) };
                 let is_map = container.is_some();
                 if self.next_entry(if is_map { b'}' } else { b']' })? {
                     if is_map {
@@ -131,7 +111,7 @@ impl<'a> Pass<'a> {
             Some(b'n') => self.literal(b"null")?,
             Some(first @ (b'{' | b'[')) => {
                 // r[codec.depth.over] The outermost map is open too.
-                if self.notes.open.len() + 1 >= self.depth {
+                if self.open.len() + 1 >= self.depth {
                     return Err(self.too_deep());
                 }
                 let is_map = first == b'{';
@@ -141,7 +121,7 @@ impl<'a> Pass<'a> {
                     self.at += 1;
                     return Ok(false);
                 }
-                self.notes.open.push(is_map.then_some(self.notes.keys.len()));
+                self.open.push(is_map.then_some(self.keys.len()));
                 if is_map {
                     self.inner_key()?;
                 }
@@ -170,16 +150,16 @@ impl<'a> Pass<'a> {
 
     /// The innermost container ends.
     fn close(&mut self) {
-        if let Some(Some(first)) = self.notes.open.pop() {
-            supersede(self.text, &self.notes.keys[first..], self.has_escapes, &mut self.notes.superseded);
-            self.notes.keys.truncate(first);
+        if let Some(Some(first)) = self.open.pop() {
+            supersede(self.text, &self.keys[first..], self.has_escapes, &mut self.superseded);
+            self.keys.truncate(first);
         }
     }
 
     fn inner_key(&mut self) -> Result<(), Undecodable> {
         let (key, has_escapes) = self.key()?;
         self.has_escapes |= has_escapes;
-        self.notes.keys.push(key);
+        self.keys.push(key);
         Ok(())
     }
 
