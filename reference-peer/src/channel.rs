@@ -138,7 +138,7 @@ impl Channel {
         let result = self.argument_raw().await?;
         if let Side::Caller(called) = &self.sender.side
             && let Some(id) = called.id()
-            && called.link.with(|core| core.has_reply_streamed(id))
+            && called.link.look(|core| core.has_reply_streamed(id))
         {
             return Err(Error::Stream);
         }
@@ -243,7 +243,7 @@ impl Channel {
     pub fn method(&self) -> Arc<str> {
         match &self.sender.side {
             Side::Provider(served) => {
-                served.link.with(|core| core.method(served.key).cloned()).expect("invariant: a held call is in the table")
+                served.link.look(|core| core.method(served.key).cloned()).expect("invariant: a held call is in the table")
             }
             Side::Caller(called) => Arc::clone(called.call.shared_method()),
         }
@@ -269,7 +269,7 @@ impl Channel {
     #[must_use]
     pub fn is_notification(&self) -> bool {
         match &self.sender.side {
-            Side::Provider(served) => served.link.with(|core| core.id(served.key)).is_none(),
+            Side::Provider(served) => served.link.look(|core| core.id(served.key)).is_none(),
             Side::Caller(_) => false,
         }
     }
@@ -278,8 +278,8 @@ impl Channel {
     #[must_use]
     pub fn ext(&self) -> Option<Ext> {
         match &self.sender.side {
-            Side::Provider(served) => served.link.with(|core| core.ext(served.key).cloned()),
-            Side::Caller(called) => called.id().and_then(|id| called.link.with(|core| core.reply_ext(id).cloned())),
+            Side::Provider(served) => served.link.look(|core| core.ext(served.key).cloned()),
+            Side::Caller(called) => called.id().and_then(|id| called.link.look(|core| core.reply_ext(id).cloned())),
         }
     }
 

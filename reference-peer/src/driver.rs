@@ -101,11 +101,11 @@ async fn read(
 
 /// Lets handlers that can answer at once do so before a connection closes for what came in. r[message.undecodable.flush]
 async fn flush(link: &Arc<Link>) {
-    if !link.with(|core| core.is_flushing()) {
+    if !link.look(Connection::is_flushing) {
         return;
     }
     for _ in 0..FLUSH_TURNS {
-        if link.with(|core| core.incoming()) == 0 {
+        if link.look(Connection::incoming) == 0 {
             break;
         }
         tokio::task::yield_now().await;

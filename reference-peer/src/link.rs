@@ -149,7 +149,7 @@ impl Link {
     }
 
     /// Asks the core something that changes nothing.
-    fn look<R>(&self, ask: impl FnOnce(&Connection) -> R) -> R {
+    pub(crate) fn look<R>(&self, ask: impl FnOnce(&Connection) -> R) -> R {
         ask(&self.lock().core)
     }
 
@@ -335,8 +335,9 @@ impl Link {
             }
             state = self.take_events(state, &mut deferred);
         }
+        let first = state.answered.pop();
         self.settle(state, false);
-        self.wake_callers();
+        self.wake_callers(first);
         for action in deferred.others {
             match action {
                 Action::Wake(waker) => waker.wake(),
@@ -354,8 +355,7 @@ impl Link {
 
     /// Wakes the callers whose replies have come. The first one may come before the others are woken, on this very processor: then
     /// it wakes them itself, and does not wait for each in turn.
-    fn wake_callers(&self) {
-        let first = self.lock().answered.pop();
+    fn wake_callers(&self, first: Option<Waker>) {
         let Some(first) = first else { return };
         first.wake();
         let others = std::mem::take(&mut self.lock().answered);

@@ -84,7 +84,7 @@ impl Peer {
         }
         // The refusal is on its way: whoever ends the process now must not cut it off.
         peer.link.reached(Status::Over).await;
-        Err(match peer.link.with(|core| core.end_reason().cloned()) {
+        Err(match peer.link.look(|core| core.end_reason().cloned()) {
             Some(EndReason::Refused(answer)) => Error::Refused(answer),
             Some(reason) => Error::Greeting(reason),
             None => Error::Closed,
@@ -197,7 +197,7 @@ impl Peer {
     /// Why the connection is over, once it is. Who is to blame for it: [`Blame::from(&reason)`](crate::Blame).
     #[must_use]
     pub fn end_reason(&self) -> Option<EndReason> {
-        self.link.with(|core| core.end_reason().cloned())
+        self.link.look(|core| core.end_reason().cloned())
     }
 
     /// Sends an empty frame, which the other peer ignores.

@@ -106,7 +106,7 @@ impl Link {
             }
         }
         // The transport may be gone already; its end is all that is wanted.
-        let close = self.with(|core| core.end_reason().map_or(Close::Normal, Close::of));
+        let close = self.look(|core| core.end_reason().map_or(Close::Normal, Close::of));
         if let Some(mut outlet) = self.take_outlet() {
             _ = std::future::poll_fn(|cx| outlet.writer.poll_close(cx, close)).await;
             // A pipe ends when it is dropped.
