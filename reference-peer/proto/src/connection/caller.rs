@@ -27,7 +27,7 @@ pub(crate) struct Calling {
     /// Results and how they ended, as the user reads them.
     pub(crate) inbox: Inbox,
     /// The ext of the newest reply.
-    pub(crate) reply_ext: Option<Ext>,
+    pub(crate) reply_ext: Option<Box<Ext>>,
 }
 
 impl Calling {
@@ -84,7 +84,7 @@ impl Caller {
     /// A reply frame has come; says whether the arguments of its call are open. `None` where none is awaited.
     pub(crate) fn replied(&mut self, id: Id, is_terminal: bool, ext: Option<Ext>) -> Option<bool> {
         let call = self.calls.get_mut(&id).filter(|call| call.reply_open)?;
-        call.reply_ext = ext;
+        call.reply_ext = ext.map(Box::new);
         if is_terminal {
             call.reply_open = false;
             self.pending -= 1;

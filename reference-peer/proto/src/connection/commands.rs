@@ -67,7 +67,7 @@ impl Connection {
     /// The ext of a served call: of its newest request frame, as the hooks left it.
     #[must_use]
     pub fn ext(&self, key: ServeKey) -> Option<&Ext> {
-        self.provider.get(key).and_then(|serving| serving.ext.as_ref())
+        self.provider.get(key).and_then(|serving| serving.ext.as_deref())
     }
 
     /// Whether the terminal reply of a served call is still to come.
@@ -85,7 +85,7 @@ impl Connection {
     /// Sets the ext of a served call. r[middleware.ext]
     pub fn set_ext(&mut self, key: ServeKey, ext: Option<Ext>) {
         if let Some(serving) = self.provider.get_mut(key) {
-            serving.ext = ext;
+            serving.ext = ext.map(Box::new);
         }
     }
 
@@ -127,7 +127,7 @@ impl Connection {
         let (id, ext) = (serving.id.filter(|_| serving.reply_open), serving.ext.clone());
         self.provider.end_reply(key, CallEnd::Error(Code::OVERFLOW));
         if let Some(id) = id {
-            self.put_error(id, Code::OVERFLOW, ext.as_ref());
+            self.put_error(id, Code::OVERFLOW, ext.as_deref());
         }
         self.check_draining();
     }
@@ -205,13 +205,13 @@ impl Connection {
             return sent;
         };
         self.buffered_bytes -= serving.inbox.bytes();
-        let sent = self.put_message(&terminal(id, reply, serving.ext.as_ref()));
+        let sent = self.put_message(&terminal(id, reply, serving.ext.as_deref()));
         if sent.is_ok() {
             self.provider.put_ended(key, CallEnd::of(reply));
             self.finish_half_closed();
         } else {
             self.provider.put_ended(key, CallEnd::Error(Code::FAILED));
-            self.end_unsendable(key, id, serving.ext.as_ref());
+            self.end_unsendable(key, id, serving.ext.as_deref());
         }
         sent
     }
@@ -229,7 +229,7 @@ impl Connection {
             && !self.is_closing()
         {
             let ext = serving.ext.clone();
-            _ = self.reply(key, &Reply::Error(RemoteError::of(Code::FAILED)), ext.as_ref());
+            _ = self.reply(key, &Reply::Error(RemoteError::of(Code::FAILED)), ext.as_deref());
         }
         if let Some(serving) = self.provider.remove(key) {
             self.buffered_bytes -= serving.inbox.bytes();
@@ -368,7 +368,7 @@ impl Connection {
     /// The ext of the newest reply to a call.
     #[must_use]
     pub fn reply_ext(&self, id: Id) -> Option<&Ext> {
-        self.caller.get(id).and_then(|call| call.reply_ext.as_ref())
+        self.caller.get(id).and_then(|call| call.reply_ext.as_deref())
     }
 
     /// Whether items of a stream have come in reply to a call, before its terminal reply.
@@ -380,7 +380,7 @@ impl Connection {
     /// Sets the ext that the user of a call is shown.
     pub fn set_reply_ext(&mut self, id: Id, ext: Option<Ext>) {
         if let Some(call) = self.caller.get_mut(id) {
-            call.reply_ext = ext;
+            call.reply_ext = ext.map(Box::new);
         }
     }
 

@@ -52,8 +52,9 @@ const SMALL: usize = 4096;
 pub(crate) struct Inbox {
     /// The first item, if no other came before it that is unread: most channels never have two.
     first: Option<Raw>,
-    /// Those behind it.
-    items: VecDeque<Raw>,
+    /// Those behind it: apart, as the failure.
+    #[expect(clippy::box_collection, reason = "most channels have none, and every channel has room for it")]
+    items: Option<Box<VecDeque<Raw>>>,
     bytes: usize,
     /// The failure apart: few channels have one, and every channel has room for it.
     end: Option<Result<(), Box<Failure>>>,
@@ -62,7 +63,7 @@ pub(crate) struct Inbox {
 impl Inbox {
     /// Items that wait.
     pub(crate) fn len(&self) -> usize {
-        self.items.len() + usize::from(self.first.is_some())
+        self.items.as_ref().map_or(0, |items| items.len()) + usize::from(self.first.is_some())
     }
 
     /// Bytes that wait.
@@ -76,7 +77,8 @@ impl Inbox {
             if self.len() == 0 {
                 self.first = Some(item);
             } else {
-                self.items.push_back(if item.bytes().len() <= SMALL { item.detached() } else { item });
+                let item = if item.bytes().len() <= SMALL { item.detached() } else { item };
+                self.items.get_or_insert_default().push_back(item);
             }
         }
     }
@@ -88,7 +90,7 @@ impl Inbox {
 
     /// The next item or the end; an item's bytes no longer count.
     pub(crate) fn read(&mut self) -> Read {
-        if let Some(item) = self.first.take().or_else(|| self.items.pop_front()) {
+        if let Some(item) = self.first.take().or_else(|| self.items.as_mut()?.pop_front()) {
             self.bytes -= item.bytes().len();
             return Read::Item(item);
         }

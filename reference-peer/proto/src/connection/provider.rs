@@ -32,7 +32,7 @@ pub(crate) struct Serving {
     /// `None`: a notification.
     pub(crate) id: Option<Id>,
     pub(crate) method: Arc<str>,
-    pub(crate) ext: Option<Ext>,
+    pub(crate) ext: Option<Box<Ext>>,
     pub(crate) args_open: bool,
     /// Whether the terminal reply can still be sent. A notification has none from the start.
     pub(crate) reply_open: bool,
@@ -92,7 +92,8 @@ impl Provider {
             Some(id) => _ = self.ids.insert(id, IdState::Serving(key)),
             None => self.notifications += 1,
         }
-        let serving = Serving { id, method, ext, args_open, reply_open: id.is_some(), streamed: false, inbox: Inbox::default() };
+        let (ext, inbox) = (ext.map(Box::new), Inbox::default());
+        let serving = Serving { id, method, ext, args_open, reply_open: id.is_some(), streamed: false, inbox };
         self.serving.insert(key, Box::new(serving));
         key
     }
