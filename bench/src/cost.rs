@@ -12,7 +12,7 @@ use duplex_peer::{Channel, Framing, Peer, Rpc, Transport};
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use crate::reference as subject;
+use crate::{median, reference as subject};
 
 /// The argument that makes this program the server.
 pub const SERVE: &str = "--serve";
@@ -120,8 +120,8 @@ fn resident(process: &str) -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1024
 }
 
-/// Measures everything, and prints it.
-pub async fn measure() -> Cost {
+/// Measures everything, and prints it; rates in so many rounds.
+pub async fn measure(rounds: usize) -> Cost {
     let channel = channels().await;
     println!("\n{CHANNELS} open channels: {} bytes each for the caller, {} for the provider", channel.caller, channel.provider);
     let connection = connections().await;
@@ -129,11 +129,11 @@ pub async fn measure() -> Cost {
         "{CONNECTIONS} idle connections: {} bytes each for the caller, {} for the provider",
         connection.caller, connection.provider
     );
-    let after_calls = after_calls().await;
+    let after_calls = after_calls(rounds).await;
     for (calls, rate) in &after_calls {
         println!("after {calls:>6} calls: {rate:.0} calls/s");
     }
-    let beside_channels = beside_channels().await;
+    let beside_channels = beside_channels(rounds).await;
     for (open, rate) in &beside_channels {
         println!("beside {open:>5} open channels: {rate:.0} calls/s");
     }
@@ -175,22 +175,31 @@ async fn opened(peer: &Peer, count: usize) -> Vec<Channel> {
     held
 }
 
-async fn after_calls() -> Vec<(usize, f64)> {
-    let client = subject::client().await;
-    let mut rates = Vec::new();
-    for _ in 0..11 {
-        rates.push((rates.len() * 10_000, subject::sum(&client, 10_000, 64).await));
+/// The medians of rounds, each with a connection of its own.
+async fn after_calls(rounds: usize) -> Vec<(usize, f64)> {
+    let mut seen = vec![Vec::new(); 11];
+    for _ in 0..rounds {
+        let client = subject::client().await;
+        for rates in &mut seen {
+            rates.push(subject::sum(&client, 10_000, 64).await);
+        }
     }
-    rates
+    seen.into_iter().enumerate().filter_map(|(index, rates)| Some((index * 10_000, median(rates)?))).collect()
 }
 
-async fn beside_channels() -> Vec<(usize, f64)> {
-    let mut rates = Vec::new();
+/// The medians of rounds, in each of which every number of channels has its turn.
+async fn beside_channels(rounds: usize) -> Vec<(usize, f64)> {
+    let mut clients = Vec::new();
     for open in [0, 10, 100, 1_000, 10_000] {
         let client = subject::client().await;
-        let _held = opened(client.peer(), open).await;
+        let held = opened(client.peer(), open).await;
         subject::sum(&client, 10_000, 64).await;
-        rates.push((open, subject::sum(&client, 50_000, 64).await));
+        clients.push((open, client, held, Vec::new()));
     }
-    rates
+    for _ in 0..rounds {
+        for (_, client, _, rates) in &mut clients {
+            rates.push(subject::sum(client, 20_000, 64).await);
+        }
+    }
+    clients.into_iter().filter_map(|(open, _, _, rates)| Some((open, median(rates)?))).collect()
 }

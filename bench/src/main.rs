@@ -163,7 +163,7 @@ fn main() -> ExitCode {
     if only.is_some() || one.is_some() {
         return ExitCode::SUCCESS;
     }
-    let cost = runtime.block_on(cost::measure());
+    let cost = runtime.block_on(cost::measure(rounds));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     let figures = Figures { rounds, processors, stacks: STACKS, rows, cost };
     if let Some(file) = write {
