@@ -278,13 +278,22 @@ impl Link {
     pub(crate) async fn room(&self) {
         // A handler that sends and sends would otherwise never let go of its thread.
         tokio::task::coop::consume_budget().await;
-        let is_free =
-            || !self.is_congested.load(Ordering::Relaxed) || self.look(|core| !core.is_congested() || core.is_closing());
-        while !is_free() {
+        if !self.has_room() {
+            // Apart, so that calls stay small: there mostly is room.
+            Box::pin(self.until_room()).await;
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_congested.load(Ordering::Relaxed) || self.look(|core| !core.is_congested() || core.is_closing())
+    }
+
+    async fn until_room(&self) {
+        while !self.has_room() {
             let room = self.room.notified();
             tokio::pin!(room);
             room.as_mut().enable();
-            if !is_free() {
+            if !self.has_room() {
                 room.await;
             }
         }
