@@ -362,8 +362,8 @@ impl Link {
         frames
     }
 
-    /// Wakes the callers whose replies have come. The first one may come before the others are woken, on this very processor: then
-    /// it wakes them itself, and does not wait for each in turn.
+    /// Wakes the callers whose replies have come, this one first. It may come before the others are woken, on this very processor:
+    /// then it wakes them itself, and does not wait for each in turn.
     fn wake_callers(&self, first: Option<Waker>) {
         let Some(first) = first else { return };
         first.wake();
@@ -382,9 +382,12 @@ impl Link {
     /// behind one that ends the connection is not looked at.
     fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> Vec<Option<Result<Message, Undecodable>>> {
         let Some(codec) = self.codec.get() else { return Vec::new() };
-        let mut inputs = Vec::with_capacity((buffer.len() / SMALL_FRAME).clamp(1, FRAMES_AT_ONCE));
+        let mut inputs = Vec::new();
         let limits = &self.rpc.settings().limits;
         while let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() {
+            if inputs.is_empty() {
+                inputs.reserve((buffer.len() / SMALL_FRAME).min(FRAMES_AT_ONCE) + 1);
+            }
             match frame {
                 // r[framing.keepalive]
                 Ok(frame) if frame.is_empty() => {}

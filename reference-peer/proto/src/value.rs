@@ -104,8 +104,7 @@ impl Raw {
     pub fn encode<T: Serialize + ?Sized>(format: Format, value: &T) -> Result<Self, EncodeError> {
         let mut bytes = SCRATCH.take();
         bytes.clear();
-        let encoded = encode_into(&mut bytes, format, value);
-        encoded?;
+        encode_into(&mut bytes, format, value)?;
         if bytes.len() > FEW {
             return Ok(Self::checked(format, Bytes::from(bytes)));
         }
