@@ -274,7 +274,25 @@ fn has_failed(state: &State, call: usize) -> bool {
     matches!(end, Some(Read::Failed(failure)) if !matches!(failure, Failure::Remote(_)))
 }
 
+/// To take a result at once is to read it and then to let go of its call.
+fn check_results(state: &State) {
+    for id in &state.calls {
+        let (mut at_once, mut one_by_one) = (state.core.clone(), state.core.clone());
+        let has_streamed = one_by_one.has_reply_streamed(*id);
+        let result = match one_by_one.read_reply(*id) {
+            Read::Pending => None,
+            read => {
+                one_by_one.forget(*id);
+                Some((read, has_streamed))
+            }
+        };
+        assert_eq!(at_once.take_result(*id), result);
+        assert_eq!(format!("{at_once:?}"), format!("{one_by_one:?}"));
+    }
+}
+
 fn check(state: &mut State) {
+    check_results(state);
     while let Some(ended) = state.core.poll_ended() {
         let call = (0..CALLS).find(|call| matches!(ended, Ended::Called(of, _) if of == id(*call))).expect("only calls end");
         state.told[call] += 1;
