@@ -44,6 +44,12 @@ const TOKENS: &[&str] = &[
     "\"no short string, and it has \\\" in it\"",
 ];
 
+/// Mostly one of those that occur, now and then one that is odd.
+fn either(usual: &'static [&'static str], odd: &'static [&'static str]) -> impl Strategy<Value = &'static str> {
+    use proptest::sample::select;
+    prop_oneof![9 => select(usual), 1 => select(odd)]
+}
+
 proptest! {
     #[test]
     fn a_dialogue_means_the_same_however_it_is_split(mut cuts in proptest::collection::vec(0..DIALOGUE.len(), 0..12)) {
@@ -95,6 +101,24 @@ proptest! {
         let text = format!("{{\"payload\":{}}}", tokens.concat());
         let is_map = serde_json::from_str::<std::collections::HashMap<String, Box<serde_json::value::RawValue>>>(&text).is_ok();
         prop_assert_eq!(Json.decode(text.clone().into(), 64).is_ok(), is_map, "{}", text);
+    }
+
+    /// Frames that are spelled as the codec itself spells them, and nearly so, are read in a way of their own; one with a space in
+    /// front is not.
+    #[test]
+    fn a_space_in_front_of_a_message_changes_nothing(
+        head in either(&[r#"{"type":"req","id":"#, r#"{"type":"rep","id":"#], &[r#"{"type":"reply","id":"#, r#"{"id":"#]),
+        id in either(&["1", "23", "999999999999999", "9007199254740991"], &["0", "01", "", "-1", "1.0", "9007199254740992"]),
+        method in either(&["", r#","method":"m""#, r#","method":"a method\u0031""#], &[r#","method":5"#, r#","method":"#]),
+        payload in either(&["1", "[]", r#"{"a":[{}]}"#, r#"{"a":1,"a":2}"#, r#""\ud800""#], TOKENS),
+        more in either(&["", r#","more":true"#, r#","more":false"#], &[r#","more":null"#, r#","payload":2"#, r#","end":true"#]),
+        ext in either(&["", r#","ext":{}"#, r#","ext":{"a":{}}"#], &[r#","ext":null"#, r#","ext":"#]),
+        end in either(&["}"], &["}}", "} ", ""]),
+        depth in 0..4_usize,
+    ) {
+        let text = [head, id, method, r#","payload":"#, payload, more, ext, end].concat();
+        let meaning = |text: &str| Json.decode(text.to_owned().into(), depth).ok().map(|message| format!("{message:?}"));
+        prop_assert_eq!(meaning(&text), meaning(&format!(" {text}")), "{}", text);
     }
 
     #[test]

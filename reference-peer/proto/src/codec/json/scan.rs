@@ -30,10 +30,18 @@ pub(super) fn scan<'a>(
     depth: usize,
     member: impl FnMut(Key<'a>, Range<usize>),
 ) -> Result<Vec<Range<usize>>, Undecodable> {
-    let (open, keys) = (SmallVec::new(), SmallVec::new());
-    let mut pass = Pass { text, at: 0, depth, open, keys, has_escapes: false, superseded: Vec::new() };
+    let mut pass = Pass::new(text, depth);
     pass.run(member)?;
     Ok(pass.superseded)
+}
+
+/// The bytes of the value that a text begins with, inside an outermost map; `None` if it is not well formed, nests too deep, or has
+/// superseded entries.
+#[inline]
+pub(super) fn value_length(text: &[u8], depth: usize) -> Option<usize> {
+    let mut pass = Pass::new(text, depth);
+    pass.value().ok().filter(|()| depth > 0 && pass.superseded.is_empty())?;
+    Some(pass.at)
 }
 
 struct Pass<'a> {
@@ -51,6 +59,12 @@ struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
+    #[inline]
+    fn new(text: &'a [u8], depth: usize) -> Self {
+        let (open, keys) = (SmallVec::new(), SmallVec::new());
+        Self { text, at: 0, depth, open, keys, has_escapes: false, superseded: Vec::new() }
+    }
+
     fn run(&mut self, mut member: impl FnMut(Key<'a>, Range<usize>)) -> Result<(), Undecodable> {
         self.skip_space();
         if self.peek() != Some(b'{') {
