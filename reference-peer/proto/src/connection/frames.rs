@@ -54,7 +54,7 @@ impl Connection {
         if self.is_full() {
             return self.dropped("a notification beyond the limit of open calls");
         }
-        let frame = first_frame(&message);
+        let frame = first_argument(message.more, message.end, message.payload);
         let key = self.provider.start(None, method, message.ext, false);
         self.events.push_back(Event::Request { key, first: true, frame });
     }
@@ -85,7 +85,7 @@ impl Connection {
         if self.is_full() {
             return self.reject(id, Code::TOO_MANY_CALLS, message.more == More::Yes);
         }
-        let frame = first_frame(&message);
+        let frame = first_argument(message.more, message.end, message.payload);
         let key = self.provider.start(Some(id), method, message.ext, message.more == More::Yes);
         self.events.push_back(Event::Request { key, first: true, frame });
     }
@@ -230,14 +230,14 @@ impl Connection {
     }
 }
 
-fn first_frame(message: &Message) -> ArgFrame {
-    // `error` means nothing here, beside an `end` either. r[stream.abort.first]
-    if message.more == More::Yes {
-        ArgFrame::Item(message.payload.clone())
-    } else if message.end && message.payload.is_null() {
+/// What a first frame carries. `error` means nothing here, beside an `end` either. r[stream.abort.first]
+fn first_argument(more: More, is_end: bool, payload: Raw) -> ArgFrame {
+    if more == More::Yes {
+        ArgFrame::Item(payload)
+    } else if is_end && payload.is_null() {
         ArgFrame::End
     } else {
-        ArgFrame::Last(message.payload.clone())
+        ArgFrame::Last(payload)
     }
 }
 
