@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use anstream::ColorChoice;
-use clap::Parser;
 
 use crate::report::Report;
 use crate::report::file::Unwritten;
@@ -31,7 +30,7 @@ mod stop;
 /// Runs the command with the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match Args::of_process() {
         Ok(args) => args,
         Err(error) => {
             // Help and version are what was asked for; all else is a mistake.

@@ -60,6 +60,9 @@ fn a_wrong_command_line_is_told_with_what_to_try() {
     assert!(near.starts_with("exit status 2\n") && near.contains("near: ") && near.contains("undecodable"), "{near}");
     insta::assert_snapshot!("filter-far", seen(&["--list", "--filter", "zzzzzzzz"]));
     insta::assert_snapshot!("filter-before-the-target-starts", seen(&["--target", "./sleeps", "--filter", "zzzzzzzz"]));
+    insta::assert_snapshot!("filter-without-its-flag", seen(&["undecodable"]));
+    let verb = seen(&["mutant"]);
+    assert!(verb.contains("'mutants'") && !verb.contains("--filter"), "{verb}");
     insta::assert_snapshot!("filter-empty", seen(&["--filter", "="]));
     insta::assert_snapshot!("codec", seen(&["--codec", "xml"]));
     insta::assert_snapshot!("timeout", seen(&["--timeout", "0"]));

@@ -4,7 +4,8 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, StyledStr, TypedValueParser};
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Parser, Subcommand, ValueEnum};
 use duplex_vectors::{Codec, Framing, Profile, Role, Transport};
 
@@ -196,6 +197,27 @@ pub(super) enum Color {
 }
 
 impl Args {
+    /// The arguments of this process; a word that is no verb is told with the flags that it may have been meant for.
+    pub(super) fn of_process() -> Result<Self, clap::Error> {
+        Self::try_parse().map_err(|mut error| {
+            let word = match error.get(ContextKind::InvalidSubcommand) {
+                // clap has something nearer.
+                _ if error.get(ContextKind::SuggestedSubcommand).is_some() => None,
+                Some(ContextValue::String(word)) => Some(word.clone()),
+                _ => None,
+            };
+            if let Some(word) = word {
+                let tips = [
+                    format!("to run the cases with `{word}` in their id or a rule, use '--filter {word}'"),
+                    format!("to check a peer of that name or at that place, use '--target {word}'"),
+                ];
+                let tips = tips.into_iter().map(StyledStr::from).collect();
+                error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
+            }
+            error
+        })
+    }
+
     /// What to check.
     pub(super) fn target(&self) -> &str {
         self.target.as_deref().unwrap_or("reference")
