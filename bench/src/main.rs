@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::future::Future;
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -185,6 +186,7 @@ async fn speed(rounds: usize, only: Option<&str>, one: Option<&str>) -> Vec<Row>
     };
     println!("| {:<36} | {} |", "", STACKS.map(|stack| format!("{stack:>10}")).join(" | "));
     println!("|--------------------------------------|{}", "-----------:|".repeat(STACKS.len()));
+    let has_terminal = std::io::stderr().is_terminal();
     let mut rows = Vec::new();
     for (workload, unit, work) in WORKLOADS {
         if only.is_some_and(|only| !workload.contains(only)) {
@@ -192,14 +194,18 @@ async fn speed(rounds: usize, only: Option<&str>, one: Option<&str>) -> Vec<Row>
         }
         let mut seen: [Vec<f64>; STACKS.len()] = Default::default();
         for round in 1..=rounds {
-            eprint!("\r{workload}: round {round} of {rounds} ");
+            if has_terminal {
+                eprint!("\r{workload}: round {round} of {rounds} ");
+            }
             for (stack, rates) in seen.iter_mut().enumerate() {
                 if one.is_none_or(|one| one == STACKS[stack]) {
                     rates.extend(work.run(&stacks, stack).await);
                 }
             }
         }
-        eprint!("\r{:60}\r", "");
+        if has_terminal {
+            eprint!("\r{:60}\r", "");
+        }
         let rates = seen.map(median);
         let shown = rates.map(|rate| rate.map_or_else(|| format!("{:>10}", "–"), |rate| format!("{rate:>10.0}")));
         println!("| {workload:<36} | {} |", shown.join(" | "));
