@@ -1,5 +1,5 @@
-//! Messages that carry a payload, spelled as this codec spells them itself: read from front to back, which takes half the time of
-//! looking for members. Every other spelling means the same, and is read that other way.
+//! Messages that carry a payload, spelled as this codec spells them itself: read from front to back, which takes about half the
+//! time of looking for members. Every other spelling means the same, and is read that other way.
 
 use std::ops::Range;
 
