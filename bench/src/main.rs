@@ -187,6 +187,11 @@ async fn speed(rounds: usize, only: Option<&str>, one: Option<&str>) -> Vec<Row>
     println!("| {:<36} | {} |", "", STACKS.map(|stack| format!("{stack:>10}")).join(" | "));
     println!("|--------------------------------------|{}", "-----------:|".repeat(STACKS.len()));
     let has_terminal = std::io::stderr().is_terminal();
+    let show = |text: &str| {
+        if has_terminal {
+            eprint!("\r{text:60}\r");
+        }
+    };
     let mut rows = Vec::new();
     for (workload, unit, work) in WORKLOADS {
         if only.is_some_and(|only| !workload.contains(only)) {
@@ -194,18 +199,14 @@ async fn speed(rounds: usize, only: Option<&str>, one: Option<&str>) -> Vec<Row>
         }
         let mut seen: [Vec<f64>; STACKS.len()] = Default::default();
         for round in 1..=rounds {
-            if has_terminal {
-                eprint!("\r{workload}: round {round} of {rounds} ");
-            }
+            show(&format!("{workload}: round {round} of {rounds}"));
             for (stack, rates) in seen.iter_mut().enumerate() {
                 if one.is_none_or(|one| one == STACKS[stack]) {
                     rates.extend(work.run(&stacks, stack).await);
                 }
             }
         }
-        if has_terminal {
-            eprint!("\r{:60}\r", "");
-        }
+        show("");
         let rates = seen.map(median);
         let shown = rates.map(|rate| rate.map_or_else(|| format!("{:>10}", "–"), |rate| format!("{rate:>10.0}")));
         println!("| {workload:<36} | {} |", shown.join(" | "));

@@ -111,7 +111,7 @@ proptest! {
         id in either(&["1", "23", "999999999999999", "9007199254740991"], &["0", "01", "", "-1", "1.0", "9007199254740992"]),
         method in either(&["", r#","method":"m""#, r#","method":"a method\u0031""#], &[r#","method":5"#, r#","method":"#]),
         payload in either(&["1", "[]", r#"{"a":[{}]}"#, r#"{"a":1,"a":2}"#, r#""\ud800""#], TOKENS),
-        more in either(&["", r#","more":true"#, r#","more":false"#], &[r#","more":null"#, r#","payload":2"#, r#","end":true"#]),
+        more in either(&["", r#","more":true"#, r#","more":false"#, r#","more":null"#], &[r#","payload":2"#, r#","end":true"#]),
         ext in either(&["", r#","ext":{}"#, r#","ext":{"a":{}}"#], &[r#","ext":null"#, r#","ext":"#]),
         end in either(&["}"], &["}}", "} ", ""]),
         depth in 0..4_usize,

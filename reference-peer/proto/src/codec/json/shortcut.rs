@@ -50,7 +50,7 @@ pub(super) fn read(frame: &Bytes, depth: usize) -> Option<Message> {
     })
 }
 
-/// What was not read yet. Its functions are small, and lose what they save where they are called.
+/// What was not read yet. Its functions are inlined by force: they are so small that calling them would cost as much again.
 struct Rest<'a> {
     text: &'a [u8],
     at: usize,
