@@ -120,14 +120,7 @@ impl Raw {
     /// When the value has another shape than the type.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
         match self.format {
-            Format::Json => {
-                let mut deserializer = serde_json::Deserializer::from_slice(self.bytes());
-                // How deep a frame may be its codec has judged, by the peer's own limit.
-                deserializer.disable_recursion_limit();
-                let value = T::deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))?;
-                deserializer.end().map_err(|error| DecodeError(error.to_string()))?;
-                Ok(value)
-            }
+            Format::Json => json::read(self.bytes()).map_err(|error| DecodeError(error.to_string())),
             Format::MessagePack => {
                 let mut deserializer = rmp_serde::Deserializer::from_read_ref(self.bytes()).with_human_readable();
                 T::deserialize(&mut deserializer).map_err(|error| DecodeError(error.to_string()))

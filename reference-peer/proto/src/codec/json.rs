@@ -2,6 +2,7 @@
 //!
 //! Numbers are not range-checked here: a payload that is only passed on keeps the digits that it came with.
 
+mod read;
 mod scan;
 mod shortcut;
 mod write;
@@ -13,6 +14,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::Id;
 use memchr::memchr;
 
+pub(crate) use self::read::read;
 use self::scan::scan;
 use self::write::put_string;
 pub(crate) use self::write::write;
