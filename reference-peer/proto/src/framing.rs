@@ -3,6 +3,7 @@
 //! Incremental: however the bytes were split, the same frames come out. Whether a frame means anything is the codec's affair.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use memchr::memchr;
 
 /// How frames lie in a byte stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +59,7 @@ impl Deframer {
 
     fn next_line(&mut self, buffer: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, TooLong> {
         let from = self.searched.min(buffer.len());
-        let newline = buffer[from..].iter().position(|&byte| byte == b'\n').map(|at| from + at);
-        let Some(newline) = newline else {
+        let Some(newline) = memchr(b'\n', &buffer[from..]).map(|at| from + at) else {
             self.searched = buffer.len();
             // A carriage return at the end may yet turn out to belong to the line's end. r[framing.newline.limit]
             let at_least = buffer.len() - usize::from(buffer.last() == Some(&b'\r'));
@@ -124,7 +124,11 @@ impl Framing {
             Self::Length => out[start..start + LENGTH_PREFIX].copy_from_slice(&length.to_be_bytes()),
             Self::Newline => {
                 // In JSON a raw newline is white space between tokens, never inside a string. r[framing.newline.form]
-                out[start..].iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
+                let mut at = start;
+                while let Some(newline) = memchr(b'\n', &out[at..]) {
+                    at += newline;
+                    out[at] = b' ';
+                }
                 out.put_u8(b'\n');
             }
             Self::Message => {}
