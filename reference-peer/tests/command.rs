@@ -233,8 +233,8 @@ fn a_trace_shows_and_saves_the_dialogue() {
         assert!(trace.child.wait().expect("an end").success());
         let lines: Vec<&str> = shown.lines().collect();
         assert_eq!(lines[..2], [format!("-> SIMPLEX/1.0;{codec}").as_str(), "<- +OK"]);
-        assert!(lines[2].starts_with(r#"-> {"type":"req","id":1,"method":"add","payload":[1,2]"#), "{shown}");
-        assert!(lines[3].starts_with(r#"<- {"type":"rep","id":1,"payload":3"#), "{shown}");
+        assert_eq!(lines[2], r#"-> {"type":"req","id":1,"method":"add","payload":[1,2]}"#);
+        assert_eq!(lines[3], r#"<- {"type":"rep","id":1,"payload":3,"more":false}"#);
         let saved = std::fs::read_to_string(file).expect("the file");
         let saved: Vec<Value> = saved.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         assert_eq!(saved.len(), lines.len());

@@ -3,6 +3,7 @@
 //! Frames are cut and wrapped anew, so the two sides may use different transports and framings. Nothing is judged: what is no
 //! message is passed on, too.
 
+use std::collections::BTreeSet;
 use std::future::poll_fn;
 use std::io::Write;
 use std::path::PathBuf;
@@ -13,10 +14,10 @@ use std::time::Instant;
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use duplex_peer::{Address, Close, Codec, Deframer, Format, FrameReader, FrameWriter, Framing, Input, MessagePack, Raw};
+use duplex_peer::{Address, Close, Codec, Deframer, FrameReader, FrameWriter, Framing, Input, Limits, MessagePack};
 use serde_json::{Value, json};
 
-use crate::{Failure, FramingName, error_json};
+use crate::{Failure, FramingName};
 
 const EXAMPLES: &str = "\
 Each line is a frame: `->` from the peer that connected, `<-` from the one that was connected to.
@@ -210,47 +211,65 @@ impl Traced {
     }
 }
 
-/// A MessagePack message as JSON, if it is one.
+/// A MessagePack message as JSON, member by member as it was sent, with the vectors' words for what JSON does not have; `None` if
+/// it is none.
 fn decoded(frame: &Bytes) -> Option<Value> {
-    use duplex_peer::codec::{ErrorMember, IdMember, Kind, More};
+    MessagePack.decode(frame.clone(), Limits::default().depth).ok()?;
+    rmpv::decode::read_value(&mut frame.as_ref()).ok().as_ref().map(in_json)
+}
 
-    let message = MessagePack.decode(frame.clone(), duplex_peer::Limits::default().depth).ok()?;
-    let json = |raw: &Raw| -> Value {
-        let json = raw.to_format(Format::Json).ok().and_then(|raw| raw.decode().ok());
-        json.unwrap_or_else(|| format!("({} bytes of MessagePack without a form in JSON)", raw.bytes().len()).into())
-    };
-    let kind = match message.kind {
-        Kind::Request => json!("req"),
-        Kind::Reply => json!("rep"),
-        Kind::Unknown => json!("(unknown)"),
-    };
-    let mut value = json!({ "type": kind });
-    match message.id {
-        IdMember::Absent => {}
-        IdMember::Valid(id) => value["id"] = id.number().into(),
-        IdMember::Invalid => value["id"] = "(invalid)".into(),
+fn in_json(value: &rmpv::Value) -> Value {
+    use rmpv::Value as Packed;
+    let float = |number: f64| if number.is_finite() { json!(number) } else { json!({ "$float": number.to_string() }) };
+    match value {
+        Packed::Nil => Value::Null,
+        Packed::Boolean(truth) => json!(truth),
+        Packed::Integer(number) => number.as_i64().map_or_else(|| json!(number.as_u64()), Value::from),
+        Packed::F32(number) => float(f64::from(*number)),
+        Packed::F64(number) => float(*number),
+        Packed::String(text) => json!(String::from_utf8_lossy(text.as_bytes())),
+        Packed::Binary(bytes) => json!({ "$bin": hex::encode(bytes) }),
+        Packed::Ext(kind, bytes) => json!({ "$ext": [kind, hex::encode(bytes)] }),
+        Packed::Array(items) => items.iter().map(in_json).collect(),
+        Packed::Map(entries) => {
+            let names: BTreeSet<&str> = entries.iter().filter_map(|(key, _)| key.as_str()).collect();
+            if names.len() < entries.len() {
+                let pairs: Value = entries.iter().map(|(key, item)| json!([in_json(key), in_json(item)])).collect();
+                return json!({ "$pairs": pairs });
+            }
+            entries.iter().filter_map(|(key, item)| Some((key.as_str()?, in_json(item)))).collect()
+        }
     }
-    if let Some(method) = &message.method {
-        value["method"] = json(method);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::decoded;
+
+    fn shown(frame: &'static [u8]) -> Option<String> {
+        decoded(&Bytes::from_static(frame)).map(|value| value.to_string())
     }
-    if !message.payload.is_null() || message.error == ErrorMember::Absent {
-        value["payload"] = json(&message.payload);
+
+    /// A trace shows what was sent, not what it means.
+    #[test]
+    fn a_packed_message_is_shown_as_it_was_sent() {
+        for (frame, json) in [
+            (&b"\x83\xa4type\xa3rep\xa2id\x01\xa4more\xc2"[..], r#"{"type":"rep","id":1,"more":false}"#),
+            (b"\x82\xa2id\xd0\xff\xa5extra\xc4\x02\x00\xff", r#"{"id":-1,"extra":{"$bin":"00ff"}}"#),
+            (
+                b"\x81\xa7payload\x92\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xca\x7f\xc0\x00\x00",
+                r#"{"payload":[18446744073709551615,{"$float":"NaN"}]}"#,
+            ),
+            (b"\x81\xa3ext\x82\x01\xc0\xa1a\xd4\x05\x09", r#"{"ext":{"$pairs":[[1,null],["a",{"$ext":[5,"09"]}]]}}"#),
+            (b"\x82\xa1a\x01\xa1a\x02", r#"{"$pairs":[["a",1],["a",2]]}"#),
+            (b"\x80", "{}"),
+        ] {
+            assert_eq!(shown(frame).as_deref(), Some(json), "{}", frame.escape_ascii());
+        }
+        for frame in [&b""[..], b"\x81\xa1a", b"\x80\x80", b"\x90", b"\xc1"] {
+            assert_eq!(shown(frame), None, "{}", frame.escape_ascii());
+        }
     }
-    match message.more {
-        More::No => {}
-        More::Yes => value["more"] = true.into(),
-        More::Invalid => value["more"] = "(invalid)".into(),
-    }
-    if message.end {
-        value["end"] = true.into();
-    }
-    match &message.error {
-        ErrorMember::Absent => {}
-        ErrorMember::Error(error) => value["error"] = error_json(error),
-        ErrorMember::Malformed => value["error"] = "(malformed)".into(),
-    }
-    if let Some(ext) = &message.ext {
-        value["ext"] = json(ext.raw());
-    }
-    Some(value)
 }
