@@ -186,7 +186,8 @@ impl Channel {
         self.sender.send_raw(item, more).await
     }
 
-    /// Ends this side without an item.
+    /// Ends this side without an item: the end of a stream whose last item was not known to be the last, and of one that had none.
+    /// A handler that streamed may leave it out; one that may have sent nothing may not.
     ///
     /// # Errors
     /// When this side has ended, or the connection.
@@ -290,10 +291,12 @@ impl Channel {
         }
     }
 
-    /// Calls a method of the other peer from inside this call: with a copy of its ext. r[ext.inherit]
+    /// Calls a method of the other peer from inside this call: with a copy of its ext. r[ext.inherit] `call::<_, ()>` where it
+    /// returns nothing.
     ///
     /// # Errors
-    /// [`Error::Remote`] is the other peer's error; all others are local.
+    /// [`Error::Remote`] is the other peer's error; all others are local. A handler that fails with either is answered -32603: what
+    /// was said to it was not said to its caller.
     pub async fn call<A, R>(&self, method: &str, argument: &A) -> Result<R, Error>
     where
         A: Serialize + ?Sized,
@@ -468,7 +471,7 @@ impl Sender {
 impl Served {
     /// The handler failed with this. r[error.handler-failed] r[error.no-insides] r[error.application]
     fn fail(&self, error: BoxError) {
-        match failure(error, &self.link) {
+        match failure(error, &self.link, self.key) {
             // A handler that fails after its terminal reply has failed for itself alone. r[call.reply.nothing-after]
             Some(reply) => _ = self.link.reply(self.key, Reply::Error(reply)),
             None => self.link.with(|core| core.abandon(self.key)),
@@ -477,8 +480,8 @@ impl Served {
 }
 
 /// The reply of a handler that failed. `None`: it gave up because the connection ended, and a reply would say nothing that the
-/// caller does not know.
-pub(crate) fn failure(error: BoxError, link: &Link) -> Option<RemoteError> {
+/// caller does not know. r[error.no-insides] What the reply does not say, the log does.
+pub(crate) fn failure(error: BoxError, link: &Link, key: ServeKey) -> Option<RemoteError> {
     let error = match error.downcast::<RemoteError>() {
         Ok(error) => return Some(*error),
         Err(error) => error,
@@ -488,8 +491,14 @@ pub(crate) fn failure(error: BoxError, link: &Link) -> Option<RemoteError> {
         // r[stream.abort.reply]
         Some(Error::Aborted(_)) => Some(RemoteError::of(Code::ABORTED)),
         // r[error.payload-unfit]
-        Some(Error::Argument(_)) => Some(RemoteError::of(Code::INVALID_PAYLOAD)),
-        _ => Some(RemoteError::of(Code::FAILED)),
+        Some(Error::Argument(unfit)) => {
+            link.log(key, |method| tracing::debug!(method, error = unfit as &dyn std::error::Error, "an argument does not fit"));
+            Some(RemoteError::of(Code::INVALID_PAYLOAD))
+        }
+        _ => {
+            link.log(key, |method| tracing::warn!(method, error = &*error as &dyn std::error::Error, "a handler failed"));
+            Some(RemoteError::of(Code::FAILED))
+        }
     }
 }
 

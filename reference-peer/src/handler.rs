@@ -5,12 +5,12 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use duplex_proto::{Code, Raw, RemoteError};
+use duplex_proto::Raw;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::channel::Channel;
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 
 /// Serves a method. Functions from [`Channel`] to a future are handlers.
 ///
@@ -115,6 +115,6 @@ where
 }
 
 /// r[error.payload-unfit]
-fn fitting<A: DeserializeOwned>(argument: &Raw) -> Result<A, RemoteError> {
-    argument.decode().map_err(|_| RemoteError::of(Code::INVALID_PAYLOAD))
+fn fitting<A: DeserializeOwned>(argument: &Raw) -> Result<A, Error> {
+    argument.decode().map_err(Error::Argument)
 }

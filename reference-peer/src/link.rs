@@ -503,6 +503,9 @@ impl Link {
 
     /// A handler has ended: its call gets the reply that it left out, and is let go. r[call.reply.default]
     pub(crate) fn finish(&self, key: ServeKey, has_returned: bool) {
+        if has_returned && self.look(|core| core.is_unanswered(key) && !core.has_streamed(key)) {
+            self.log(key, |method| tracing::warn!(method, "a handler returned and had sent nothing"));
+        }
         let mut state = self.lock();
         if self.has_hooks() && state.core.is_unanswered(key) {
             let reply = left_out(&state.core, key, has_returned);
@@ -539,7 +542,7 @@ impl Link {
             .drain(..)
             .map(|(key, result)| match result {
                 Ok(result) => (key, Some(Reply::Result(result))),
-                Err(error) => (key, channel::failure(error, self).map(|error| self.in_format(Reply::Error(error)))),
+                Err(error) => (key, channel::failure(error, self, key).map(|error| self.in_format(Reply::Error(error)))),
             })
             .collect();
         let mut state = self.lock();

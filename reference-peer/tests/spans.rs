@@ -1,16 +1,17 @@
-//! Tracing, end to end: both peers have it, and a call goes three deep over one connection. The others are in `nested.rs`.
+//! What the log is told: the spans of the middleware for tracing, end to end with a call that goes three deep over one connection,
+//! and what handlers and hooks fail with. The other middlewares are in `nested.rs`.
 //!
-//! A test of its own program: spans are switched on for a whole process, whichever thread asks first.
+//! Tests of their own program: spans are switched on for a whole process, whichever thread asks first.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use duplex_peer::middleware::Tracing;
-use duplex_peer::{Channel, Code, Framing, Rpc, Transport};
+use duplex_peer::{BoxError, Channel, Code, Framing, Hook, HookFrame, RemoteError, Rpc, Transport, Verdict};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 
 /// Keeps the fields of spans, and which span each event happened in.
 #[derive(Clone, Default)]
@@ -20,8 +21,14 @@ struct Recorder(Arc<Mutex<Recorded>>);
 struct Recorded {
     spans: Vec<HashMap<&'static str, String>>,
     entered: Vec<usize>,
-    /// The method of the innermost span around each event.
-    events: Vec<Option<String>>,
+    events: Vec<Logged>,
+}
+
+struct Logged {
+    /// The method of the innermost span around the event.
+    span: Option<String>,
+    level: Level,
+    fields: HashMap<&'static str, String>,
 }
 
 struct Fields<'a>(&'a mut HashMap<&'static str, String>);
@@ -59,10 +66,12 @@ impl Subscriber for Recorder {
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
-    fn event(&self, _: &Event<'_>) {
+    fn event(&self, event: &Event<'_>) {
+        let mut fields = HashMap::new();
+        event.record(&mut Fields(&mut fields));
         let mut recorded = self.lock();
-        let method = recorded.entered.last().map(|at| recorded.spans[*at]["method"].clone());
-        recorded.events.push(method);
+        let span = recorded.entered.last().map(|at| recorded.spans[*at]["method"].clone());
+        recorded.events.push(Logged { span, level: *event.metadata().level(), fields });
     }
 
     fn enter(&self, span: &Id) {
@@ -125,5 +134,90 @@ async fn one_trace_goes_down_and_each_span_is_the_parent_of_the_next() {
     assert_eq!((field(6, "error"), field(7, "error")), (Some("-32601".to_owned()), Some("-32601".to_owned())));
     assert_eq!(field(0, "error"), None);
     // A line that a handler logs belongs to its call.
-    assert_eq!(recorded.events, [Some("inner".to_owned())]);
+    let spans: Vec<Option<&str>> = recorded.events.iter().map(|event| event.span.as_deref()).collect();
+    assert_eq!(spans, [Some("inner")]);
+}
+
+/// Where a hook sees a frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum At {
+    OutboundRequest,
+    InboundRequest,
+    OutboundReply,
+    InboundReply,
+}
+
+/// A hook that fails there.
+struct Failing(At);
+
+impl Failing {
+    fn see(&self, at: At) -> Result<Verdict, BoxError> {
+        if at == self.0 { Err("no space".into()) } else { Ok(Verdict::Pass) }
+    }
+}
+
+impl Hook for Failing {
+    fn outbound_request(&self, _: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.see(At::OutboundRequest)
+    }
+
+    fn inbound_request(&self, _: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.see(At::InboundRequest)
+    }
+
+    fn outbound_reply(&self, _: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.see(At::OutboundReply)
+    }
+
+    fn inbound_reply(&self, _: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.see(At::InboundReply)
+    }
+}
+
+/// Calls a method of a server with these hooks; gives what was logged of it and the code of the reply.
+async fn logged(method: &str, caller: Rpc, server: Rpc) -> (Vec<Logged>, Option<Code>) {
+    let recorder = Recorder::default();
+    let _recording = tracing::subscriber::set_default(recorder.clone());
+    server.register_fn("value", |_: u8| async { Err::<(), BoxError>("no space".into()) }).expect("a free name");
+    server.register("channel", |_: Channel| async { Err("no space".into()) }).expect("a free name");
+    server.register("nothing", |_: Channel| async { Ok(()) }).expect("a free name");
+    server.register_fn("remote", |_: u8| async { Err::<(), _>(RemoteError::new(7, "no")) }).expect("a free name");
+    server.register_fn("text", |_: String| async { Ok::<_, BoxError>(()) }).expect("a free name");
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    let (client, _served) = tokio::try_join!(caller.handshake(here), server.accept(there)).expect("two peers of one kind");
+    let failed = client.call::<_, ()>(method, &1).await.expect_err("each of these fails");
+    (std::mem::take(&mut recorder.lock().events), failed.code())
+}
+
+/// A caller is not told what a handler or a hook failed with; whoever runs it is, once.
+#[tokio::test]
+async fn what_the_other_peer_is_not_told_is_logged() {
+    let traced = || Rpc::new().with_hook(Tracing::new());
+    let failing = |at| Rpc::new().with_hook(Failing(at));
+    for (method, caller, server, is_traced, code, level) in [
+        ("value", Rpc::new(), Rpc::new(), false, Some(Code::FAILED), Level::WARN),
+        ("value", Rpc::new(), traced(), true, Some(Code::FAILED), Level::WARN),
+        ("channel", Rpc::new(), Rpc::new(), false, Some(Code::FAILED), Level::WARN),
+        ("channel", Rpc::new(), traced(), true, Some(Code::FAILED), Level::WARN),
+        ("nothing", Rpc::new(), Rpc::new(), false, Some(Code::FAILED), Level::WARN),
+        ("nothing", Rpc::new(), traced(), true, Some(Code::FAILED), Level::WARN),
+        ("text", Rpc::new(), Rpc::new(), false, Some(Code::INVALID_PAYLOAD), Level::DEBUG),
+        ("text", Rpc::new(), traced(), true, Some(Code::INVALID_PAYLOAD), Level::DEBUG),
+        ("remote", failing(At::OutboundRequest), Rpc::new(), false, None, Level::WARN),
+        ("remote", Rpc::new(), failing(At::InboundRequest), false, Some(Code::FAILED), Level::WARN),
+        ("remote", Rpc::new(), failing(At::OutboundReply), false, Some(Code::FAILED), Level::WARN),
+        ("remote", failing(At::InboundReply), Rpc::new(), false, None, Level::WARN),
+    ] {
+        let (events, seen) = logged(method, caller, server).await;
+        assert_eq!(seen, code, "{method}");
+        assert_eq!(events.len(), 1, "{method}");
+        let Logged { span, level: at, fields } = &events[0];
+        assert_eq!((*at, fields["method"].as_str()), (level, method));
+        assert_eq!(span.as_deref(), is_traced.then_some(method));
+        let error = if method == "text" { r#"invalid type: integer `1`, expected a string"# } else { "no space" };
+        assert!(fields.get("error").is_none_or(|said| said.contains(error)), "{fields:?}");
+        assert_eq!(fields.contains_key("error"), method != "nothing", "{fields:?}");
+    }
+    let (events, seen) = logged("remote", Rpc::new(), traced()).await;
+    assert_eq!((events.len(), seen), (0, Some(Code(7))));
 }

@@ -8,8 +8,9 @@ use duplex_proto::{Code, Event, Ext, Id, Raw, RemoteError};
 
 use super::{Link, State, is_only_call};
 use crate::call::{Call, Direction};
-use crate::error::Error;
+use crate::error::{BoxError, Error};
 use crate::hook::{Hook, HookFrame, Part, Verdict};
+use crate::middleware::CallSpan;
 
 impl Link {
     pub(super) fn hooks(&self) -> &[Arc<dyn Hook>] {
@@ -54,7 +55,10 @@ impl Link {
                 // r[middleware.error]
                 Ok(Verdict::AnswerError(error)) => Reply::Error(error),
                 // r[middleware.fail] r[error.no-insides]
-                Err(_) => Reply::Error(RemoteError::of(Code::FAILED)),
+                Err(error) => {
+                    log_hook(&frame, &error);
+                    Reply::Error(RemoteError::of(Code::FAILED))
+                }
             };
             self.with(|core| {
                 core.set_ext(key, frame.ext.take());
@@ -86,7 +90,8 @@ impl Link {
                 Ok(Verdict::Pass) => {}
                 Ok(verdict) => apply_verdict(&mut frame, verdict),
                 // r[middleware.fail.caller]
-                Err(_) => {
+                Err(error) => {
+                    log_hook(&frame, &error);
                     self.with(|core| core.fail_call(id, Failure::Hook));
                     self.wake_reply_reader(id);
                     return None;
@@ -130,7 +135,10 @@ impl Link {
                 Ok(Verdict::Pass) => {}
                 Ok(Verdict::Answer(result)) => return Ok(Err(ReplyFrame::Last(result))),
                 Ok(Verdict::AnswerError(error)) => return Ok(Err(ReplyFrame::Error(error))),
-                Err(_) => return Err(Error::Hook),
+                Err(error) => {
+                    log_hook(&frame, &error);
+                    return Err(Error::Hook);
+                }
             }
         }
         Ok(Ok(frame))
@@ -157,7 +165,8 @@ impl Link {
                 Ok(Verdict::Pass) => {}
                 Ok(verdict) => apply_verdict(&mut frame, verdict),
                 // r[middleware.fail.reply]
-                Err(_) => {
+                Err(error) => {
+                    log_hook(&frame, &error);
                     let failed = Reply::Error(RemoteError::of(Code::FAILED));
                     return self.with(|core| core.reply(key, &failed, channel_ext.as_ref()));
                 }
@@ -203,6 +212,16 @@ impl Link {
         let is_lone = !more && is_only_call(&state.core);
         self.settle(state, is_lone);
         opened
+    }
+
+    /// Writes to the log about a served call, by its method and inside its span.
+    pub(crate) fn log(&self, key: ServeKey, write: impl FnOnce(&str)) {
+        let method = self.look(|core| core.method(key).cloned()).unwrap_or_default();
+        let span = self.call_served(key).and_then(|call| call.value::<CallSpan>());
+        match span {
+            Some(CallSpan(span)) => span.in_scope(|| write(&method)),
+            None => write(&method),
+        }
     }
 
     fn call_served(&self, key: ServeKey) -> Option<Arc<Call>> {
@@ -282,6 +301,11 @@ impl Link {
             hook.disconnected(self.id);
         }
     }
+}
+
+/// What a hook failed with nobody is told but the log.
+fn log_hook(frame: &HookFrame, error: &BoxError) {
+    tracing::warn!(method = frame.method(), error = &**error as &dyn std::error::Error, "a hook failed");
 }
 
 fn apply_verdict(frame: &mut HookFrame, verdict: Verdict) {
