@@ -13,7 +13,7 @@ pub(crate) async fn talk(peer: &Peer) -> Result<Vec<String>, BoxError> {
     let sum: i64 = peer.request("add").timeout(Duration::from_secs(5)).call(&(1, 2)).await?;
     said.push(format!("1 + 2 = {sum}"));
 
-    let mut channel = peer.open("count");
+    let mut channel = peer.open("countdown");
     channel.send_last(&3).await?;
     while let Some(number) = channel.recv::<u64>().await? {
         said.push(number.to_string());

@@ -10,12 +10,12 @@ pub(crate) fn service() -> Result<Rpc, RegisterError> {
     // One value in, one value out.
     rpc.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
     // Many values out. A handler of a channel may also read many.
-    rpc.register("count", |mut channel: Channel| async move {
-        let to: u64 = channel.argument().await?;
-        for number in 1..=to {
+    rpc.register("countdown", |mut channel: Channel| async move {
+        let from: u64 = channel.argument().await?;
+        for number in (1..=from).rev() {
             channel.send(&number).await?;
         }
-        Ok(())
+        Ok(channel.send_last(&0).await?)
     })?;
     // A callback is a string to whoever is handed it, and called like any method.
     rpc.register("greet", |mut channel: Channel| async move {

@@ -7,7 +7,10 @@ use duplex_proto::{Code, DecodeError, EncodeError, EndReason, RemoteError};
 use crate::address::ConnectError;
 
 /// What a handler or hook fails with: anything. A [`RemoteError`] in it goes to the caller as it is, [`Error::Argument`] as -32602,
-/// everything else as -32603 without a word of what it says.
+/// everything else as -32603 without a word of what it says. The words are in the log, as an event of the crate `tracing`.
+///
+/// What the other side of a call inside the handler replied with is an [`Error::Remote`], and everything else in this sense: it was
+/// not meant for this caller. A handler that means it to be returns the [`RemoteError`] in it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an operation on a peer or channel failed.

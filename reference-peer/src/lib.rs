@@ -18,12 +18,12 @@
 //!     // What is served, to as many connections as come.
 //!     let server = Rpc::new();
 //!     server.register_fn("add", |(a, b): (i64, i64)| async move { Ok::<_, BoxError>(a + b) })?;
-//!     server.register("count", |mut channel: Channel| async move {
-//!         let to: u64 = channel.argument().await?;
-//!         for number in 1..=to {
+//!     server.register("countdown", |mut channel: Channel| async move {
+//!         let from: u64 = channel.argument().await?;
+//!         for number in (1..=from).rev() {
 //!             channel.send(&number).await?;
 //!         }
-//!         Ok(())
+//!         Ok(channel.send_last(&0).await?)
 //!     })?;
 //!     server.register("ask", |mut channel: Channel| async move {
 //!         let callback: String = channel.argument().await?;
@@ -39,7 +39,7 @@
 //!     let sum: i64 = peer.call("add", &(1, 2)).await?;
 //!     assert_eq!(sum, 3);
 //!
-//!     let mut numbers = peer.open("count");
+//!     let mut numbers = peer.open("countdown");
 //!     numbers.send_last(&3).await?;
 //!     while let Some(number) = numbers.recv::<u64>().await? {
 //!         println!("{number}");
@@ -80,8 +80,8 @@
 //! |---|---|---|
 //! | a call that is waited for | with its reply, its time limit, or the drop of its future | a late reply is ignored; 1.0 has no cancel, so the handler runs on |
 //! | a caller's [`Channel`] | with the last result, an error, or its drop | arguments that had not ended are aborted: nobody takes them for whole |
-//! | a handler | by returning | a stream that it began ends; if it sent nothing, the caller gets -32603 |
-//! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is, an argument that does not fit its type is -32602; all else is -32603 without a word of what it says; the peer lives on |
+//! | a handler | by returning | a stream that it began ends; if it sent nothing, the caller gets -32603, so one whose stream may be empty [finishes](Channel::finish) it |
+//! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is, an argument that does not fit its type is -32602; all else is -32603 without a word of what it says, an [`Error::Remote`] of a call inside it too: the words are in the log, as events of the crate `tracing`. The peer lives on |
 //! | a [`Callback`] | when it is dropped, unless it was [kept](Callback::keep), or with its connection | calling it finds no such method |
 //! | a connection | by [`Peer::close`], [`Peer::shutdown`], the other side, or a frame that is none; never by the drop of a [`Peer`] | [`Peer::closed`] returns, [`Peer::end_reason`] says why, all that waits fails with [`Error::Closed`] |
 //!
@@ -108,6 +108,8 @@
 //! |---|---|---|
 //! | `websocket` | yes | WebSocket, through `tokio-tungstenite`. No TLS: bring a stream that has it |
 //! | `cli` | no | the command `duplex`, which calls, serves, traces and describes peers from a shell |
+//!
+//! A mark such as `r[call.reply]` in this documentation is a rule of the book, which is kept there.
 //!
 //! The protocol's state lives in `duplex-proto`, which knows no runtime; this crate adds tasks, sockets and types, and no protocol
 //! of its own.

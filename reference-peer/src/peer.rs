@@ -91,7 +91,7 @@ impl Peer {
         })
     }
 
-    /// Calls a method with one value and waits for the one that it returns.
+    /// Calls a method with one value and waits for the one that it returns: `call::<_, ()>` where that is none.
     ///
     /// # Errors
     /// [`Error::Remote`] is the other peer's error; all others are local.

@@ -17,6 +17,6 @@ async fn the_client_talks_to_the_server() {
     tokio::spawn(service.serve(listener, Framing::Length, |_| ()));
     let peer = Rpc::new().connect(&address, Framing::Length).await.expect("a greeting");
     let said = client::talk(&peer).await.expect("answers");
-    assert_eq!(said, ["1 + 2 = 3", "1", "2", "3", "Bonjour, Ada!"]);
+    assert_eq!(said, ["1 + 2 = 3", "3", "2", "1", "0", "Bonjour, Ada!"]);
     assert_eq!(peer.counts().callbacks, 0);
 }
