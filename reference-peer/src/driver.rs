@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use duplex_proto::{Connection, Deframer, Framing};
@@ -24,18 +23,40 @@ const LINGER: std::time::Duration = std::time::Duration::from_secs(1);
 pub(crate) fn start(link: &Arc<Link>, mut reader: Box<dyn FrameReader>, framing: Framing) {
     // Only a byte stream has two directions that end one by one.
     let has_halves = framing != Framing::Message;
-    let writing = Arc::clone(link);
-    let writer = tokio::spawn(async move {
-        writing.write().await;
-        writing.set_status(Status::Over);
-    });
-    let link = Arc::clone(link);
+    let writing = Writing(Arc::clone(link));
+    let writer = tokio::spawn(async move { writing.0.write().await });
+    let reading = Reading(Arc::clone(link));
     tokio::spawn(async move {
+        let Reading(link) = &reading;
         let mut buffer = BytesMut::with_capacity(READ_BUFFER);
-        let input_ended = read(&link, &mut *reader, &mut buffer, Deframer::new(framing), has_halves).await;
+        let input_ended = read(link, &mut *reader, &mut buffer, Deframer::new(framing), has_halves).await;
         drop(buffer);
-        end(&link, &mut *reader, input_ended, writer).await;
+        end(link, &mut *reader, input_ended, writer).await;
     });
+}
+
+/// The connection as its writing task holds it. However the task ends, nothing more is written: it may have been dropped with its
+/// runtime, or a transport of the program may have panicked.
+struct Writing(Arc<Link>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let Self(link) = self;
+        link.with(Connection::handle_transport_failure);
+        link.drop_outlet();
+        link.set_status(Status::Written);
+    }
+}
+
+/// The same for the task that reads.
+struct Reading(Arc<Link>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let Self(link) = self;
+        link.with(Connection::handle_transport_failure);
+        link.let_go();
+    }
 }
 
 /// Reads until the input ends or the connection closes; says which.
@@ -129,7 +150,7 @@ async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, 
         }
     };
     let written = async {
-        if tokio::time::timeout(closing_time, link.reached(Status::Over)).await.is_err() {
+        if tokio::time::timeout(closing_time, link.reached(Status::Written)).await.is_err() {
             writer.abort();
             link.drop_outlet();
         }
@@ -142,12 +163,7 @@ async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, 
             () = &mut discard, if !input_ended && !is_discarded => is_discarded = true,
         }
     }
-    // Nothing is read any more, so that no hook sees a frame of this connection after it was told of its end.
-    link.tell_disconnected();
-    link.set_status(Status::Over);
-    if link.was_greeted() {
-        link.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);
-    }
+    link.let_go();
     if !input_ended && !is_discarded {
         _ = tokio::time::timeout(LINGER, discard).await;
     }

@@ -14,7 +14,7 @@ use crate::error::BoxError;
 /// One piece of middleware. Each of the first four methods sees every frame of its direction, and passes it on unless
 /// overridden; the other two tell of ends.
 ///
-/// A hook that returns an error fails the call: -32603 on the provider's side, [`crate::Error::Hook`] on the caller's.
+/// A hook that returns an error, or panics, fails the call: -32603 on the provider's side, [`crate::Error::Hook`] on the caller's.
 ///
 /// ```
 /// use duplex_peer::{BoxError, Code, Framing, Hook, HookFrame, RemoteError, Rpc, Transport, Verdict};

@@ -40,6 +40,8 @@ pub(crate) enum Status {
     /// Nothing is handled any more.
     Closing,
     /// Everything is written and the writing side has ended.
+    Written,
+    /// Nothing is read any more either, and hooks were told.
     Over,
 }
 
@@ -47,6 +49,8 @@ pub(crate) struct Link {
     pub(crate) rpc: Rpc,
     state: Mutex<State>,
     status: watch::Sender<Status>,
+    /// Whether nobody reads any more.
+    is_let_go: AtomicBool,
     /// The writer has work.
     output: Notify,
     outlet: Mutex<Option<Outlet>>,
@@ -125,6 +129,7 @@ impl Link {
             rpc,
             state: Mutex::new(state),
             status: watch::Sender::new(Status::Greeting),
+            is_let_go: AtomicBool::new(false),
             output: Notify::new(),
             outlet: Mutex::new(Some(Outlet::new(writer))),
             room: Notify::new(),
@@ -244,6 +249,18 @@ impl Link {
     pub(crate) async fn reached(&self, status: Status) {
         // The sender lives as long as `self`: waiting cannot fail.
         _ = self.status.subscribe().wait_for(|current| *current >= status).await;
+    }
+
+    /// Nothing is read any more, so that no hook sees a frame of this connection after it is told of its end.
+    pub(crate) fn let_go(&self) {
+        if self.is_let_go.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.tell_disconnected();
+        if self.was_greeted() {
+            self.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.set_status(Status::Over);
     }
 
     pub(crate) fn was_greeted(&self) -> bool {

@@ -1,5 +1,6 @@
 //! How frames pass the hooks, and how hooks are told that a call has ended.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -48,17 +49,13 @@ impl Link {
             if first {
                 call.see(index + 1);
             }
-            let verdict = hook.inbound_request(&mut frame);
-            let reply = match verdict {
+            let reply = match ask(&**hook, Hook::inbound_request, &mut frame) {
                 Ok(Verdict::Pass) => continue,
                 Ok(Verdict::Answer(result)) => Reply::Result(result),
                 // r[middleware.error]
                 Ok(Verdict::AnswerError(error)) => Reply::Error(error),
                 // r[middleware.fail] r[error.no-insides]
-                Err(error) => {
-                    log_hook(&frame, &error);
-                    Reply::Error(RemoteError::of(Code::FAILED))
-                }
+                Err(_) => Reply::Error(RemoteError::of(Code::FAILED)),
             };
             self.with(|core| {
                 core.set_ext(key, frame.ext.take());
@@ -86,12 +83,11 @@ impl Link {
         let call = self.call_made(id).unwrap_or_else(|| Call::new(self.id, Direction::Outbound, method));
         let mut frame = HookFrame::from_reply(call, Some(id), self.format(), ext, frame);
         for hook in self.hooks().iter().rev() {
-            match hook.inbound_reply(&mut frame) {
+            match ask(&**hook, Hook::inbound_reply, &mut frame) {
                 Ok(Verdict::Pass) => {}
                 Ok(verdict) => apply_verdict(&mut frame, verdict),
                 // r[middleware.fail.caller]
-                Err(error) => {
-                    log_hook(&frame, &error);
+                Err(_) => {
                     self.with(|core| core.fail_call(id, Failure::Hook));
                     self.wake_reply_reader(id);
                     return None;
@@ -131,14 +127,11 @@ impl Link {
             if frame.is_first() {
                 frame.call.see(index + 1);
             }
-            match hook.outbound_request(&mut frame) {
+            match ask(&**hook, Hook::outbound_request, &mut frame) {
                 Ok(Verdict::Pass) => {}
                 Ok(Verdict::Answer(result)) => return Ok(Err(ReplyFrame::Last(result))),
                 Ok(Verdict::AnswerError(error)) => return Ok(Err(ReplyFrame::Error(error))),
-                Err(error) => {
-                    log_hook(&frame, &error);
-                    return Err(Error::Hook);
-                }
+                Err(_) => return Err(Error::Hook),
             }
         }
         Ok(Ok(frame))
@@ -161,12 +154,11 @@ impl Link {
         let call = self.call_served(key).unwrap_or_else(|| Call::new(self.id, Direction::Inbound, method));
         let mut frame = HookFrame::from_reply(call, id, self.format(), ext, frame);
         for hook in hooks.iter().rev() {
-            match hook.outbound_reply(&mut frame) {
+            match ask(&**hook, Hook::outbound_reply, &mut frame) {
                 Ok(Verdict::Pass) => {}
                 Ok(verdict) => apply_verdict(&mut frame, verdict),
                 // r[middleware.fail.reply]
-                Err(error) => {
-                    log_hook(&frame, &error);
+                Err(_) => {
                     let failed = Reply::Error(RemoteError::of(Code::FAILED));
                     return self.with(|core| core.reply(key, &failed, channel_ext.as_ref()));
                 }
@@ -291,21 +283,37 @@ impl Link {
             return;
         }
         for hook in self.hooks().iter().take(call.seen()).rev() {
-            hook.ended(call, end);
+            tell(|| hook.ended(call, end));
         }
     }
 
     /// Tells every hook that the connection is over: no frame of it will pass any more.
     pub(crate) fn tell_disconnected(&self) {
         for hook in self.hooks().iter().rev() {
-            hook.disconnected(self.id);
+            tell(|| hook.disconnected(self.id));
         }
     }
 }
 
-/// What a hook failed with nobody is told but the log.
-fn log_hook(frame: &HookFrame, error: &BoxError) {
-    tracing::warn!(method = frame.method(), error = &**error as &dyn std::error::Error, "a hook failed");
+/// Asks a hook about a frame. One that panics has failed: it runs where frames are read and handlers end, which has to go on. What
+/// it failed with nobody is told but the log.
+fn ask(
+    hook: &dyn Hook,
+    point: fn(&dyn Hook, &mut HookFrame) -> Result<Verdict, BoxError>,
+    frame: &mut HookFrame,
+) -> Result<Verdict, BoxError> {
+    let verdict = catch_unwind(AssertUnwindSafe(|| point(hook, frame))).unwrap_or_else(|_| Err("it panicked".into()));
+    if let Err(error) = &verdict {
+        tracing::warn!(method = frame.method(), error = &**error as &dyn std::error::Error, "a hook failed");
+    }
+    verdict
+}
+
+/// Tells a hook something. Nobody waits for what it makes of it.
+fn tell(what: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(what)).is_err() {
+        tracing::warn!("a hook that was told of an end panicked");
+    }
 }
 
 fn apply_verdict(frame: &mut HookFrame, verdict: Verdict) {

@@ -2,6 +2,7 @@
 //! be waiting beside does so itself, which saves the way to another thread.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker, ready};
 
@@ -46,7 +47,7 @@ impl Outlet {
                 let (bytes, is_text, is_over) = link.take_output(std::mem::take(&mut written));
                 let Some(bytes) = bytes else {
                     if !self.is_flushed {
-                        ready!(self.writer.poll_flush(cx))?;
+                        ready!(unpanicked(|| self.writer.poll_flush(cx)))?;
                         self.is_flushed = true;
                     }
                     return Poll::Ready(Ok(is_over));
@@ -56,12 +57,17 @@ impl Outlet {
             }
             if let Some(taken) = &mut self.rest {
                 self.is_flushed = false;
-                ready!(self.writer.poll_write(cx, &mut taken.bytes, taken.is_text))?;
+                ready!(unpanicked(|| self.writer.poll_write(cx, &mut taken.bytes, taken.is_text)))?;
                 written = taken.length;
                 self.rest = None;
             }
         }
     }
+}
+
+/// A transport of the program that panics has failed. Handlers and callers write too, and it is none of theirs.
+fn unpanicked(write: impl FnOnce() -> Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+    catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(|_| Poll::Ready(Err(io::Error::other("it panicked"))))
 }
 
 impl Link {
