@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use duplex_proto::{Connection, Deframer, Framing};
 
-use crate::link::{Link, Status};
+use crate::link::{FRAMES_AT_ONCE, Link, Status};
 use crate::transport::{FrameReader, Input};
 
 /// Below what an allocator takes for large.
@@ -100,8 +100,9 @@ async fn read(
                     tokio::task::yield_now().await;
                     flush(link).await;
                 }
-                Ok(Input::Read) => {
-                    frames += link.receive(buffer, &mut deframer);
+                Ok(Input::Read) => loop {
+                    let handled = link.receive(buffer, &mut deframer);
+                    frames += handled;
                     if frames >= FRAMES_A_TURN {
                         // Before more is read, so that a burst of short calls does not pile up.
                         link.give_way().await;
@@ -109,7 +110,11 @@ async fn read(
                     }
                     link.write_answers();
                     flush(link).await;
-                }
+                    link.let_readers_catch_up().await;
+                    if handled < FRAMES_AT_ONCE {
+                        break;
+                    }
+                },
                 Err(_) => {
                     link.with(|core| if has_halves { core.handle_end() } else { core.handle_transport_failure() });
                     return has_halves;

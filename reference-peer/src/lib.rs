@@ -96,8 +96,10 @@
 //! # Limits and flow
 //!
 //! Whatever a peer holds for another has an end: [`Limits`] has the numbers, and each says what happens there. Sending waits
-//! while too much waits to be written. Reading never waits for a slow channel, since the frame that would free it may be behind;
-//! a channel whose reader falls too far behind fails by itself, with [`Error::Overflow`] or -32001, and stops no other.
+//! while too much waits to be written, and reading pauses for a channel whose reader is behind and catching up: up to a second, and
+//! not for one that reads nothing for 100 ms, since the frame that it waits for may be behind. A channel whose reader falls further
+//! behind fails by itself, with [`Error::Overflow`] or -32001; the bytes that wait unread on all channels together have a limit of
+//! their own, and there the call fails whose item comes next.
 //!
 //! A handler that waits holds up nothing. One that computes for long belongs on [`spawn_blocking`](tokio::task::spawn_blocking), as
 //! in any task of tokio. Hooks run where frames are read and sent, and must not wait.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use duplex_proto::codec::{Message, Undecodable};
-use duplex_proto::connection::{ArgFrame, Read, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::connection::{ArgFrame, Backlog, Delivery, Read, Reply, ReplyFrame, SendError, ServeKey};
 use duplex_proto::{Code, Codec, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
 use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
@@ -56,6 +56,8 @@ pub(crate) struct Link {
     outlet: Mutex<Option<Outlet>>,
     /// Senders that waited for room may look again.
     room: Notify,
+    /// The reader that the connection waits for has caught up.
+    caught_up: Notify,
     /// Whether senders have to wait.
     is_congested: AtomicBool,
     codec: OnceLock<Arc<dyn Codec>>,
@@ -67,9 +69,14 @@ pub(crate) struct Link {
 pub(crate) const PATIENCE: Duration = Duration::from_micros(50);
 /// Bytes of output that are worth a look at the clock.
 const WORTHWHILE: usize = 1024;
-/// The bytes of a small call, and how many frames room is made for that may be that small.
+/// The bytes of a small call.
 const SMALL_FRAME: usize = 64;
-const FRAMES_AT_ONCE: usize = 256;
+/// Frames that are handled before their readers can have a turn: fewer than half of what may wait unread on a channel.
+pub(crate) const FRAMES_AT_ONCE: usize = 256;
+/// How long one reader that is behind is waited for, if it reads; and how long it may take for its next item. It may be waiting to
+/// send, and so for a reader on the other side.
+const CATCH_UP: Duration = Duration::from_secs(1);
+const NEXT_ITEM: Duration = Duration::from_millis(100);
 
 type Table<K, V> = HashMap<K, V, RandomState>;
 
@@ -82,6 +89,8 @@ struct State {
     is_reading: bool,
     /// Calls that are likely to be made at once: whoever got a reply of the last read may well call again.
     expected: usize,
+    /// Channels whose readers have fallen behind since frames were last handled, the one that is waited for last.
+    crowded: Vec<Half>,
     args_readers: Table<ServeKey, Waker>,
     reply_readers: Table<Id, Waker>,
     /// Callers whose replies have come, and who were not woken yet.
@@ -91,6 +100,13 @@ struct State {
     served: Table<ServeKey, Arc<Call>>,
     /// What hooks know of calls of ours, up to their end, and the ext that they were made with.
     called: Table<Id, (Arc<Call>, Option<Ext>)>,
+}
+
+/// What one side of a channel reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Args(ServeKey),
+    Results(Id),
 }
 
 /// What is done once the lock is free.
@@ -107,6 +123,21 @@ enum Action {
     Missing(ServeKey),
 }
 
+impl State {
+    fn deliver_request(&mut self, key: ServeKey, frame: ArgFrame) {
+        if self.core.deliver_request(key, frame) == Delivery::Crowded {
+            self.crowded.push(Half::Args(key));
+        }
+    }
+
+    fn unread(&self, half: Half) -> Backlog {
+        match half {
+            Half::Args(key) => self.core.unread_args(key),
+            Half::Results(id) => self.core.unread_results(id),
+        }
+    }
+}
+
 impl Link {
     pub(crate) fn new(rpc: Rpc, mut core: Connection, writer: Box<dyn FrameWriter>, info: Arc<ConnectionInfo>) -> Arc<Self> {
         if !rpc.settings().hooks.is_empty() {
@@ -118,6 +149,7 @@ impl Link {
             output_since: None,
             is_reading: false,
             expected: 0,
+            crowded: Vec::new(),
             args_readers: Table::default(),
             reply_readers: Table::default(),
             answered: Vec::new(),
@@ -133,6 +165,7 @@ impl Link {
             output: Notify::new(),
             outlet: Mutex::new(Some(Outlet::new(writer))),
             room: Notify::new(),
+            caught_up: Notify::new(),
             is_congested: AtomicBool::new(false),
             codec: OnceLock::new(),
             id: info.id(),
@@ -336,7 +369,8 @@ impl Link {
 
     // ---- reading ----
 
-    /// Handles every whole frame in the buffer, and says how many there were. r[call.progress] No handler runs here.
+    /// Handles whole frames in the buffer, and says how many there were: fewer than [`FRAMES_AT_ONCE`] are all. r[call.progress] No
+    /// handler runs here.
     pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) -> usize {
         let mut deferred = Deferred::default();
         let mut state = self.lock();
@@ -395,13 +429,15 @@ impl Link {
         state.core.has_output()
     }
 
-    /// Decodes every whole frame in the buffer, while nobody waits for the lock; `None` for one that is too long. What comes
+    /// Decodes whole frames in the buffer, while nobody waits for the lock; `None` for one that is too long. What comes
     /// behind one that ends the connection is not looked at.
     fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> Vec<Option<Result<Message, Undecodable>>> {
         let Some(codec) = self.codec.get() else { return Vec::new() };
         let mut inputs = Vec::new();
         let limits = &self.rpc.settings().limits;
-        while let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() {
+        while inputs.len() < FRAMES_AT_ONCE
+            && let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose()
+        {
             if inputs.is_empty() {
                 inputs.reserve((buffer.len() / SMALL_FRAME).min(FRAMES_AT_ONCE) + 1);
             }
@@ -451,7 +487,7 @@ impl Link {
                         deferred.starts.push(Start { key, handler, argument });
                     }
                     (method, frame) => {
-                        state.core.deliver_request(key, frame);
+                        state.deliver_request(key, frame);
                         let call = state.served.get(&key).cloned();
                         let start = |method: Method| Action::Start(key, method.handler(), call);
                         deferred.others.push(method.map_or(Action::Missing(key), start));
@@ -459,13 +495,15 @@ impl Link {
                 }
             }
             Event::Request { key, first: false, frame } => {
-                state.core.deliver_request(key, frame);
+                state.deliver_request(key, frame);
                 deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake));
             }
             Event::ArgsFailed { key } => deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake)),
             Event::Reply { id, frame } => {
                 state.expected += usize::from(frame.is_terminal());
-                state.core.deliver_reply(id, frame);
+                if state.core.deliver_reply(id, frame) == Delivery::Crowded {
+                    state.crowded.push(Half::Results(id));
+                }
                 let reader = state.reply_readers.remove(&id);
                 state.answered.extend(reader);
             }
@@ -486,7 +524,10 @@ impl Link {
                 state.args_readers.insert(key, cx.waker().clone());
                 Poll::Pending
             }
-            read => Poll::Ready(read),
+            read => {
+                self.note_read(&state, Half::Args(key));
+                Poll::Ready(read)
+            }
         }
     }
 
@@ -497,8 +538,40 @@ impl Link {
                 state.reply_readers.insert(id, cx.waker().clone());
                 Poll::Pending
             }
-            read => Poll::Ready(read),
+            read => {
+                self.note_read(&state, Half::Results(id));
+                Poll::Ready(read)
+            }
         }
+    }
+
+    /// Tells the connection if this is the reader that it waits for, and if it has caught up.
+    fn note_read(&self, state: &State, half: Half) {
+        if state.crowded.last() == Some(&half) && !state.unread(half).is_crowded {
+            self.caught_up.notify_one();
+        }
+    }
+
+    /// Gives readers that have fallen behind the time to catch up, for as long as they do read. Nothing else is read meanwhile, so
+    /// one that does not read is not waited for: the frame that it waits for may be behind. r[limit.buffered-items.over]
+    pub(crate) async fn let_readers_catch_up(&self) {
+        while let Some((half, mut before)) = self.first_behind() {
+            let end = tokio::time::Instant::now() + CATCH_UP;
+            while before.is_crowded {
+                let was_told = tokio::time::timeout(NEXT_ITEM, self.caught_up.notified()).await.is_ok();
+                let now = self.lock().unread(half);
+                if !was_told && (now.items >= before.items || tokio::time::Instant::now() >= end) {
+                    break;
+                }
+                before = now;
+            }
+            self.lock().crowded.retain(|other| *other != half);
+        }
+    }
+
+    fn first_behind(&self) -> Option<(Half, Backlog)> {
+        let state = self.lock();
+        state.crowded.last().map(|half| (*half, state.unread(*half)))
     }
 
     /// The one result of a call, and whether it is one of many; the call is let go with it.

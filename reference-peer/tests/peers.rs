@@ -414,6 +414,50 @@ async fn a_stream_that_nobody_reads_stops_no_other_call() {
     assert!(matches!(flood.recv::<i64>().await, Err(Error::Overflow)));
 }
 
+/// Sends so many numbers either way, to a reader on another thread that does nothing but read.
+async fn stream_both_ways(numbers: u32) {
+    let rpc = Rpc::new();
+    rpc.register("down", |mut channel: Channel| async move {
+        let numbers: u32 = channel.argument().await?;
+        for number in 0..numbers {
+            channel.send(&number).await?;
+        }
+        channel.finish().await.map_err(BoxError::from)
+    })
+    .expect("a free name");
+    rpc.register("up", |mut channel: Channel| async move {
+        let mut sum = 0;
+        while let Some(number) = channel.recv::<u32>().await? {
+            sum += u64::from(number);
+        }
+        Ok(channel.send_last(&sum).await?)
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let mut down = client.open("down");
+    down.send_last(&numbers).await.expect("open");
+    for number in 0..numbers {
+        assert_eq!(down.recv::<u32>().await.expect("a number"), Some(number));
+    }
+    assert_eq!(down.recv::<u32>().await.expect("the end"), None);
+    let mut up = client.open("up");
+    for number in 0..numbers {
+        up.send(&number).await.expect("open");
+    }
+    up.finish().await.expect("open");
+    assert_eq!(up.recv::<u64>().await.expect("a sum"), Some(u64::from(numbers) * u64::from(numbers - 1) / 2));
+}
+
+#[tokio::test]
+async fn a_stream_is_as_long_as_it_likes_where_it_is_read() {
+    stream_both_ways(20_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_is_as_long_as_it_likes_where_another_thread_reads_it() {
+    stream_both_ways(50_000).await;
+}
+
 #[tokio::test]
 async fn due_replies_are_written_before_an_undecodable_frame_closes() {
     let (here, mut there) = tokio::io::duplex(4096);

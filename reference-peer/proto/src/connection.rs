@@ -32,7 +32,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::{Code, Id};
 
 pub use self::commands::{Delivery, Reply, SendError};
-pub use self::inbox::{Failure, Read};
+pub use self::inbox::{Backlog, Failure, Read};
 pub use self::provider::ServeKey;
 use crate::codec::{Body, Codec, Message, Outgoing, Undecodable};
 use crate::error::RemoteError;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use duplex_spec::{Code, Id};
 
-use super::inbox::Read;
+use super::inbox::{Backlog, Read};
 use super::provider::ServeKey;
 use super::{ArgFrame, CallEnd, Connection, EarlyEnd, EndReason, Failure, ReplyFrame};
 use crate::codec::{Body, Outgoing};
@@ -43,6 +43,9 @@ pub enum SendError {
 pub enum Delivery {
     /// It can be read.
     Delivered,
+    /// It can be read, and its reader has come to be far behind: half of what may wait unread does. Said once, until it has caught
+    /// up. Whoever feeds the connection does well to let readers have their turn, and not to wait for one that does not read.
+    Crowded,
     /// Nobody can read it any more.
     Ignored,
     /// It passed a limit, and the call is over. r[limit.buffered-items.over]
@@ -115,7 +118,8 @@ impl Connection {
         if let Some(end) = end {
             serving.inbox.end(end);
         }
-        Delivery::Delivered
+        let is_crowded = serving.inbox.begins_to_crowd(items, total, self.buffered_bytes);
+        if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
     /// A request frame that would not fit any more: the call ends, its arguments are discarded, and no hook has a say.
@@ -138,7 +142,14 @@ impl Connection {
         let before = serving.inbox.bytes();
         let read = serving.inbox.read();
         self.buffered_bytes -= before - serving.inbox.bytes();
+        serving.inbox.look_again(self.limits.buffered_items, self.limits.buffered_bytes);
         read
+    }
+
+    /// What waits to be read of the arguments of a served call.
+    #[must_use]
+    pub fn unread_args(&self, key: ServeKey) -> Backlog {
+        self.provider.get(key).map(|serving| serving.inbox.backlog()).unwrap_or_default()
     }
 
     /// Makes the arguments of a served call fail for its handler, as when a hook answered in its place.
@@ -416,13 +427,14 @@ impl Connection {
             call.inbox.push(item);
             self.buffered_bytes += call.inbox.bytes() - before;
         }
+        let is_crowded = call.inbox.begins_to_crowd(items, total, self.buffered_bytes);
         if let Some(end) = end {
             call.inbox.end(end);
             if call.begin_telling() {
                 self.caller.put_ended(id, told);
             }
         }
-        Delivery::Delivered
+        if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
     /// Fails a call locally, as when a hook failed. The other peer hears of it only if arguments were open.
@@ -446,7 +458,14 @@ impl Connection {
         let before = call.inbox.bytes();
         let read = call.inbox.read();
         self.buffered_bytes -= before - call.inbox.bytes();
+        call.inbox.look_again(self.limits.buffered_items, self.limits.buffered_bytes);
         read
+    }
+
+    /// What waits to be read of the results of a call.
+    #[must_use]
+    pub fn unread_results(&self, id: Id) -> Backlog {
+        self.caller.get(id).map(|call| call.inbox.backlog()).unwrap_or_default()
     }
 
     /// Reads the one result of a call, says whether items of a stream came before it, and lets go of the call. `None`: nothing

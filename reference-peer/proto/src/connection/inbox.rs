@@ -44,6 +44,15 @@ pub enum Failure {
     Timeout,
 }
 
+/// What waits unread on a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Items.
+    pub items: usize,
+    /// Whether that was more than half of what may wait, and is not yet less than a quarter.
+    pub is_crowded: bool,
+}
+
 /// Items up to this many bytes are copied when they have to wait behind others: each would keep all that was read with it.
 const SMALL: usize = 4096;
 
@@ -56,6 +65,8 @@ pub(crate) struct Inbox {
     #[expect(clippy::box_collection, reason = "most channels have none, and every channel has room for it")]
     items: Option<Box<VecDeque<Raw>>>,
     bytes: usize,
+    /// Whether its reader is behind: since more than half of what may wait did, until less than a quarter does.
+    is_crowded: bool,
     /// The failure apart: few channels have one, and every channel has room for it.
     end: Option<Result<(), Box<Failure>>>,
 }
@@ -81,6 +92,23 @@ impl Inbox {
                 self.items.get_or_insert_default().push_back(item);
             }
         }
+    }
+
+    pub(crate) fn backlog(&self) -> Backlog {
+        Backlog { items: self.len(), is_crowded: self.is_crowded }
+    }
+
+    /// Looks how far behind the reader is, given the limits of items and of bytes, and how many bytes wait on all channels; says
+    /// whether it is so from now on.
+    pub(crate) fn begins_to_crowd(&mut self, items: usize, bytes: usize, all_bytes: usize) -> bool {
+        let was_crowded = self.is_crowded;
+        self.is_crowded |= self.len() > items / 2 || all_bytes > bytes / 2;
+        self.is_crowded && !was_crowded
+    }
+
+    /// Looks whether the reader has caught up, given the same limits.
+    pub(crate) fn look_again(&mut self, items: usize, bytes: usize) {
+        self.is_crowded &= self.len() > items / 4 || self.bytes > bytes / 4;
     }
 
     /// The first end holds.

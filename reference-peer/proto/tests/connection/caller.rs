@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use duplex_proto::connection::{Failure, Read, SendError};
+use duplex_proto::connection::{Backlog, Delivery, Failure, Read, ReplyFrame, SendError};
 use duplex_proto::{Ext, Format, Id, Limits, RemoteError};
 
 use crate::pair::{End, json};
@@ -99,6 +99,33 @@ fn the_end_of_the_connection_fails_what_is_pending_after_what_came_before() {
     assert_eq!(end.core.read_reply(pending), Read::Failed(Failure::Closed));
     assert_eq!(end.core.call(&Arc::from("m"), None, false, None), Err(SendError::Closed));
     assert!(end.core.is_over());
+}
+
+#[test]
+fn a_reader_that_falls_behind_is_told_of_once_until_it_has_caught_up() {
+    let mut end = End::greeted();
+    let id = call(&mut end, false);
+    let most = end.core.limits().buffered_items;
+    let mut unread = 0;
+    let fill = |end: &mut End, unread: &mut usize, to: usize| {
+        let told = (*unread..to).filter(|_| end.core.deliver_reply(id, ReplyFrame::Item(json("1"))) == Delivery::Crowded);
+        let told = told.count();
+        *unread = to;
+        told
+    };
+    let drain = |end: &mut End, unread: &mut usize, to: usize| {
+        (to..*unread).for_each(|_| assert_eq!(end.core.read_reply(id), Read::Item(json("1"))));
+        *unread = to;
+    };
+    assert_eq!(fill(&mut end, &mut unread, most / 2), 0);
+    assert_eq!(fill(&mut end, &mut unread, most / 2 + 1), 1);
+    assert_eq!(fill(&mut end, &mut unread, most), 0);
+    drain(&mut end, &mut unread, most / 4 + 1);
+    assert_eq!(end.core.unread_results(id), Backlog { items: most / 4 + 1, is_crowded: true });
+    assert_eq!(fill(&mut end, &mut unread, most), 0);
+    drain(&mut end, &mut unread, most / 4);
+    assert_eq!(end.core.unread_results(id), Backlog { items: most / 4, is_crowded: false });
+    assert_eq!(fill(&mut end, &mut unread, most), 1);
 }
 
 #[test]

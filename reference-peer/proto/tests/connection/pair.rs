@@ -70,7 +70,7 @@ impl End {
             match event {
                 Event::Request { key, first, frame } => {
                     let delivery = self.core.deliver_request(key, frame);
-                    if first && delivery == Delivery::Delivered {
+                    if first && matches!(delivery, Delivery::Delivered | Delivery::Crowded) {
                         self.started.push(key);
                     }
                 }

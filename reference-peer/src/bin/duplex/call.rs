@@ -120,11 +120,8 @@ async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failur
     let mut is_sent = false;
     loop {
         tokio::select! {
+            // What has come goes first: arguments from a file could be sent for ever.
             biased;
-            sent = &mut sending, if !is_sent => {
-                is_sent = true;
-                sent?;
-            }
             result = channel.recv_raw() => match result? {
                 Some(result) => match result.decode::<String>() {
                     Ok(text) if is_terminal => print(&text)?,
@@ -132,6 +129,10 @@ async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failur
                 },
                 None => return Ok(()),
             },
+            sent = &mut sending, if !is_sent => {
+                is_sent = true;
+                sent?;
+            }
         }
     }
 }
