@@ -1,5 +1,7 @@
 //! `duplex describe`: what a peer says of itself, if it does.
 
+use std::time::Duration;
+
 use clap::Args;
 use duplex_peer::{Address, Code, Error, Peer, Rpc};
 use serde_json::{Map, Value, json};
@@ -11,11 +13,15 @@ Duplex has no built-in description. Asked for are, in this order:
   conformance.describe                   of peers that are tested with the conformance suite
   reflect.methods and reflect.describe   as the book's chapter on patterns has them
 
-The published libraries die of a call to a method that they do not have, of these too.
+The published libraries die of a call to a method that they do not have, of these too, or do not answer it; no answer within ten
+seconds is no description.
 
 Examples:
   duplex describe tcp://localhost:7000
   duplex describe 'exec:duplex serve stdio:'";
+
+/// How long each answer may take: who does not know a method may be silent about it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Prints what a peer says of itself, as JSON
 #[derive(Args)]
@@ -66,12 +72,12 @@ async fn reflect(peer: &Peer) -> Result<Option<Map<String, Value>>, Failure> {
     Ok(Some(methods))
 }
 
-/// What a method says; `None` if there is no such method, or if asking for it ended the connection.
+/// What a method says; `None` if there is no such method, if nothing is said of it, or if asking for it ended the connection.
 async fn ask(peer: &Peer, method: &str, argument: &Value) -> Result<Option<Value>, Failure> {
-    match peer.call::<_, Value>(method, argument).await {
+    match peer.request(method).timeout(PATIENCE).call::<_, Value>(argument).await {
         Ok(value) => Ok(Some(value)),
         Err(Error::Remote(error)) if error.code == Code::METHOD_NOT_FOUND => Ok(None),
-        Err(Error::Closed) => Ok(None),
+        Err(Error::Closed | Error::Timeout) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

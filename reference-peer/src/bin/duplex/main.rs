@@ -197,7 +197,7 @@ fn report(failure: Failure) -> ExitCode {
             _ = writeln!(anstream::stderr(), "{}", error_json(&error));
             return ExitCode::from(1);
         }
-        Failure::Unread => return ExitCode::from(4),
+        Failure::Unread => return ExitCode::SUCCESS,
         Failure::Usage(text) => (2, text),
         Failure::Unreachable(text) => (3, text),
         Failure::Local(text) => (4, text),

@@ -54,6 +54,8 @@ const FRAME_LIMIT: usize = 64 << 20;
 struct Recorder {
     started: Instant,
     save: Option<Mutex<std::fs::File>>,
+    /// Whether something could not be shown or saved.
+    has_failed: AtomicBool,
 }
 
 /// One connection, as both of its directions know it.
@@ -77,7 +79,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
             Some(Mutex::new(file.map_err(|error| Failure::Local(format!("{}: {error}", path.display())))?))
         }
     };
-    let recorder = Arc::new(Recorder { started: Instant::now(), save });
+    let recorder = Arc::new(Recorder { started: Instant::now(), save, has_failed: AtomicBool::new(false) });
     let listener = options.listen.listen().await?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
     let options = Arc::new(options);
@@ -134,7 +136,7 @@ async fn copy(
                 passed = Err(Failure::Local(format!("a frame is longer than {FRAME_LIMIT} bytes: is the framing right?")));
                 break;
             };
-            traced.frame(from, &frame, is_first)?;
+            traced.note(traced.frame(from, &frame, is_first));
             let is_text = std::mem::take(&mut is_first) || !traced.is_msgpack.load(Ordering::Relaxed);
             let mut out = BytesMut::new();
             _ = onto.append(&mut out, usize::MAX, |out| out.extend_from_slice(&frame));
@@ -148,15 +150,35 @@ async fn copy(
         }
     };
     if !buffer.is_empty() {
-        traced.say(from, &format!("({} bytes that are no whole frame)", buffer.len()))?;
+        traced.note(traced.rest(from, &buffer));
     }
-    traced.end(from)?;
+    traced.note(traced.end(from));
     let close = passed.as_ref().map_or(Close::Normal, |close| *close);
     _ = poll_fn(|cx| writer.poll_close(cx, close)).await;
     passed.map(drop)
 }
 
 impl Traced {
+    /// What cannot be shown or saved is passed on all the same; that is said once.
+    fn note(&self, told: Result<(), Failure>) {
+        let why = match told {
+            Ok(()) => return,
+            Err(Failure::Unread) => "nobody reads this any more".to_owned(),
+            Err(Failure::Usage(text) | Failure::Unreachable(text) | Failure::Local(text)) => text,
+            Err(Failure::Remote(error)) => error.to_string(),
+        };
+        if !self.recorder.has_failed.swap(true, Ordering::Relaxed) {
+            _ = writeln!(anstream::stderr(), "from here on the trace has gaps, and passes frames on all the same: {why}");
+        }
+    }
+
+    /// What is left when a direction ends inside a frame, or what is in no frame at all.
+    fn rest(&self, from: From, bytes: &[u8]) -> Result<(), Failure> {
+        let shown = format!("({} bytes that are no whole frame)", bytes.len());
+        self.say(from, &shown)?;
+        self.save(from, json!({ "base64": base64::engine::general_purpose::STANDARD.encode(bytes), "text": shown }))
+    }
+
     fn frame(&self, from: From, frame: &Bytes, is_first: bool) -> Result<(), Failure> {
         if is_first && from == From::Initiator {
             self.is_msgpack.store(frame.ends_with(b";msgpack"), Ordering::Relaxed);
