@@ -29,7 +29,7 @@ use called::Called;
 
 /// One call: a handler's, to read arguments and send results; or a caller's, the other way round.
 ///
-/// Dropping a caller's channel gives the call up. A handler's call ends when its handler does.
+/// Dropping a caller's channel, and every [`Sender`] of it, gives the call up. A handler's call ends when its handler does.
 pub struct Channel {
     sender: Sender,
 }

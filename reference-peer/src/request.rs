@@ -67,7 +67,8 @@ impl Request {
     }
 
     /// Limits the time of the call, from when it is made or opened: what waits for its reply, its next item or room to send
-    /// one then fails with [`Error::Timeout`], and the call is given up.
+    /// one then fails with [`Error::Timeout`], and the call is given up. The handler hears nothing of it and runs on, and counts among
+    /// the calls that the other peer has open; [`Request::deadline`] tells it.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self

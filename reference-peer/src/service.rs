@@ -28,6 +28,10 @@ pub struct CallRequest {
 }
 
 /// A call of the other peer: what a service that is registered takes.
+///
+/// An argument that does not fit is [`Error::Argument`] of what [`Raw::decode`] says, which the caller is told as -32602; every other
+/// error is -32603 to it. A call back goes through `peer`, which knows nothing of this call: `peer.request(name).ext_map(&ext)` takes
+/// the ext along.
 #[derive(Clone, Debug)]
 pub struct ServedCall {
     /// The method.

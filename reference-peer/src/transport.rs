@@ -160,17 +160,24 @@ impl Transport {
     }
 
     /// A transport over one stream that reads and writes.
+    ///
+    /// # Panics
+    /// With [`Framing::Message`]: a stream of bytes has no messages.
     pub fn new<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, framing: Framing) -> Self {
         let (reader, writer) = tokio::io::split(stream);
         Self::from_halves(reader, writer, framing)
     }
 
     /// A transport over two streams.
+    ///
+    /// # Panics
+    /// As [`Transport::new`].
     pub fn from_halves<R, W>(reader: R, writer: W, framing: Framing) -> Self
     where
         R: AsyncRead + Send + Unpin + 'static,
         W: AsyncWrite + Send + Unpin + 'static,
     {
+        assert_ne!(framing, Framing::Message, "a stream of bytes has no messages: name a framing that cuts it");
         Self::from_frames(ByteReader { reader, _child: None }, ByteWriter(writer), framing)
     }
 

@@ -241,3 +241,9 @@ async fn pages_are_taken_from_allowed_origins_only() {
         }
     }
 }
+
+#[test]
+#[should_panic(expected = "a stream of bytes has no messages")]
+fn a_stream_of_bytes_has_no_framing_by_messages() {
+    _ = Transport::pair(Framing::Message, 4096);
+}

@@ -6,28 +6,29 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Bytes of one frame, in either direction. Over it inbound: the connection is closed.
+    /// Bytes of one frame, in either direction. Over it inbound: the connection is closed. Default: 1 MiB.
     pub frame: usize,
-    /// Bytes of the first frame that an acceptor takes. Over it: the greeting is refused.
+    /// Bytes of the first frame that an acceptor takes. Over it: the greeting is refused. Default: 32.
     pub greeting_frame: usize,
-    /// How long the greeting may take. Over it: the connection is closed without a word.
+    /// How long the greeting may take. Over it: the connection is closed without a word. Default: 10 s.
     pub greeting_time: Duration,
     /// Containers inside each other in one frame, the message's own map counted as 1. Over it: the connection is closed.
-    /// What is that deep is decoded on the stack: mind it before a limit of many thousands.
+    /// What is that deep is decoded on the stack: mind it before a limit of many thousands. Default: 512.
     pub depth: usize,
-    /// Calls served at once on the connection. Over it: -32000, and a notification is dropped.
+    /// Calls served at once on the connection. Over it: -32000, and a notification is dropped. Default: 1024.
     pub open_calls: usize,
-    /// Ids whose frames are discarded up to the last. Over it: the connection is closed.
+    /// Ids whose frames are discarded up to the last. Over it: the connection is closed. Default: 65,536.
     pub draining_ids: usize,
     /// Unread items on one channel. Over it: the call ends with -32001, or with a local overflow on the caller's side.
+    /// Default: 1024.
     pub buffered_items: usize,
-    /// Bytes of unread items on the connection. Over it: as `buffered_items`, for the channel that hits it.
+    /// Bytes of unread items on the connection. Over it: as `buffered_items`, for the channel that hits it. Default: 16 MiB.
     pub buffered_bytes: usize,
-    /// Bytes that wait to be written. At it senders wait; frames that cannot wait close the connection.
+    /// Bytes that wait to be written. At it senders wait; frames that cannot wait close the connection. Default: 16 MiB.
     pub outbound_bytes: usize,
-    /// Encoded bytes of a request's ext. Over it: -32600.
+    /// Encoded bytes of a request's ext. Over it: -32600. Default: 16 KiB.
     pub ext: usize,
-    /// How long a connection that ends may take to write what is due.
+    /// How long a connection that ends may take to write what is due. Default: 5 s.
     pub closing_time: Duration,
 }
 
