@@ -1,8 +1,9 @@
 //! One connection as its tasks share it: the core behind a lock, and who waits for what.
 //!
 //! The lock is held for table work only: never while a hook or handler runs, never across an await. How frames pass the hooks
-//! stands in `link/hooks.rs`.
+//! stands in `link/hooks.rs`, how writing goes in `link/outlet.rs`, what becomes of readers that fall behind in `link/backlog.rs`.
 
+mod backlog;
 mod hooks;
 mod outlet;
 
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use duplex_proto::codec::{Message, Undecodable};
-use duplex_proto::connection::{ArgFrame, Backlog, Delivery, Read, Reply, ReplyFrame, SendError, ServeKey};
+use duplex_proto::connection::{ArgFrame, Read, Reply, ReplyFrame, SendError, ServeKey};
 use duplex_proto::{Code, Codec, Connection, Deframer, Event, Ext, Format, Id, Raw, RemoteError};
 use foldhash::fast::RandomState;
 use tokio::sync::{Notify, watch};
@@ -28,6 +29,7 @@ use crate::hook::Hook;
 use crate::rpc::Rpc;
 use crate::single::{self, Answered, Start};
 use crate::transport::FrameWriter;
+use backlog::Half;
 use outlet::Outlet;
 
 /// How far a connection is.
@@ -73,11 +75,6 @@ const WORTHWHILE: usize = 1024;
 const SMALL_FRAME: usize = 64;
 /// Frames that are handled before their readers can have a turn: fewer than half of what may wait unread on a channel.
 pub(crate) const FRAMES_AT_ONCE: usize = 256;
-/// How long one reader that is behind is waited for, if it reads; and how long it may take for its next item. It may be waiting to
-/// send, and so for a reader on the other side.
-const CATCH_UP: Duration = Duration::from_secs(1);
-const NEXT_ITEM: Duration = Duration::from_millis(100);
-
 type Table<K, V> = HashMap<K, V, RandomState>;
 
 struct State {
@@ -102,13 +99,6 @@ struct State {
     called: Table<Id, (Arc<Call>, Option<Ext>)>,
 }
 
-/// What one side of a channel reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Half {
-    Args(ServeKey),
-    Results(Id),
-}
-
 /// What is done once the lock is free.
 #[derive(Default)]
 struct Deferred {
@@ -121,21 +111,6 @@ enum Action {
     Wake(Waker),
     Start(ServeKey, Arc<dyn Handler>, Option<Arc<Call>>),
     Missing(ServeKey),
-}
-
-impl State {
-    fn deliver_request(&mut self, key: ServeKey, frame: ArgFrame) {
-        if self.core.deliver_request(key, frame) == Delivery::Crowded {
-            self.crowded.push(Half::Args(key));
-        }
-    }
-
-    fn unread(&self, half: Half) -> Backlog {
-        match half {
-            Half::Args(key) => self.core.unread_args(key),
-            Half::Results(id) => self.core.unread_results(id),
-        }
-    }
 }
 
 impl Link {
@@ -501,9 +476,7 @@ impl Link {
             Event::ArgsFailed { key } => deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake)),
             Event::Reply { id, frame } => {
                 state.expected += usize::from(frame.is_terminal());
-                if state.core.deliver_reply(id, frame) == Delivery::Crowded {
-                    state.crowded.push(Half::Results(id));
-                }
+                state.deliver_reply(id, frame);
                 let reader = state.reply_readers.remove(&id);
                 state.answered.extend(reader);
             }
@@ -543,35 +516,6 @@ impl Link {
                 Poll::Ready(read)
             }
         }
-    }
-
-    /// Tells the connection if this is the reader that it waits for, and if it has caught up.
-    fn note_read(&self, state: &State, half: Half) {
-        if state.crowded.last() == Some(&half) && !state.unread(half).is_crowded {
-            self.caught_up.notify_one();
-        }
-    }
-
-    /// Gives readers that have fallen behind the time to catch up, for as long as they do read. Nothing else is read meanwhile, so
-    /// one that does not read is not waited for: the frame that it waits for may be behind. r[limit.buffered-items.over]
-    pub(crate) async fn let_readers_catch_up(&self) {
-        while let Some((half, mut before)) = self.first_behind() {
-            let end = tokio::time::Instant::now() + CATCH_UP;
-            while before.is_crowded {
-                let was_told = tokio::time::timeout(NEXT_ITEM, self.caught_up.notified()).await.is_ok();
-                let now = self.lock().unread(half);
-                if !was_told && (now.items >= before.items || tokio::time::Instant::now() >= end) {
-                    break;
-                }
-                before = now;
-            }
-            self.lock().crowded.retain(|other| *other != half);
-        }
-    }
-
-    fn first_behind(&self) -> Option<(Half, Backlog)> {
-        let state = self.lock();
-        state.crowded.last().map(|half| (*half, state.unread(*half)))
     }
 
     /// The one result of a call, and whether it is one of many; the call is let go with it.
