@@ -190,6 +190,28 @@ fn a_server_that_is_asked_to_end_leaves_no_socket_behind() {
 
 #[cfg(unix)]
 #[test]
+fn a_program_that_was_started_ends_with_a_command_that_is_told_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let ready = folder.path().join("ready");
+    let peer = format!(r#"exec:sh -c "touch '{}'; sleep 3; echo alive >&2""#, ready.display());
+    let mut child = Command::new(&*DUPLEX)
+        .args(["call", &peer, "add"])
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the command");
+    while !ready.exists() {
+        std::thread::yield_now();
+    }
+    let asked = Command::new("kill").arg(child.id().to_string()).status().expect("kill");
+    assert_eq!((asked.success(), child.wait().expect("an end").code()), (true, Some(143)));
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("text");
+    assert_eq!(said, "");
+}
+
+#[cfg(unix)]
+#[test]
 fn a_peer_that_refuses_or_leaves_has_its_own_exit_code() {
     let refused = run(&["call", "--framing", "newline", r#"exec:sh -c "read greeting; echo '-ERR unknown codec'""#, "add"], "");
     assert_eq!(refused.code, Some(3));

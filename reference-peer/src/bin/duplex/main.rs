@@ -11,6 +11,7 @@ mod trace;
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duplex_peer::{
@@ -35,7 +36,8 @@ Exit codes:
   1  the other peer replied with an error, which is printed as JSON to standard error
   2  the command line is wrong
   3  nobody can be reached, or the greeting was refused
-  4  the connection was lost, or something else failed on this side";
+  4  the connection was lost, or something else failed on this side
+  130, 143  it was interrupted, or told to end; a server that listens ends with 0 then";
 
 /// Talks to Duplex peers.
 #[derive(Parser)]
@@ -77,6 +79,13 @@ enum FramingName {
     /// One frame a line; for JSON only
     Newline,
 }
+
+/// How long tasks have to end when the command does.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+/// What is added to 128 for the exit code, as shells do.
+const SIGINT: u8 = 2;
+#[cfg(unix)]
+const SIGTERM: u8 = 15;
 
 /// Why a command fails; each has its exit code.
 enum Failure {
@@ -177,17 +186,38 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(Failure::Local(error.to_string())),
     };
-    let done = runtime.block_on(async {
+    let run = async {
         match cli.command {
             Command::Call(options) => call::run(options).await,
             Command::Serve(options) => serve::run(options).await,
             Command::Trace(options) => trace::run(options).await,
             Command::Describe(options) => describe::run(options).await,
         }
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            // Who sees to a signal itself has ended by it.
+            biased;
+            done = run => done.map_or_else(report, |()| ExitCode::SUCCESS),
+            signal = asked_to_end() => ExitCode::from(128 + signal),
+        }
     });
-    // Somebody may still wait for standard input.
-    runtime.shutdown_background();
-    done.map_or_else(report, |()| ExitCode::SUCCESS)
+    // With its tasks end the programs that were started. Nobody is waited for who waits for standard input.
+    runtime.shutdown_timeout(LAST_WORDS);
+    ended
+}
+
+/// Waits until this process is asked to end; gives the number of the signal.
+async fn asked_to_end() -> u8 {
+    #[cfg(unix)]
+    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+        return tokio::select! {
+            _ = tokio::signal::ctrl_c() => SIGINT,
+            _ = terminated.recv() => SIGTERM,
+        };
+    }
+    _ = tokio::signal::ctrl_c().await;
+    SIGINT
 }
 
 fn report(failure: Failure) -> ExitCode {

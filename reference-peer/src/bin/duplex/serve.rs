@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::{Failure, FramingName, shell};
+use crate::{Failure, FramingName, asked_to_end, shell};
 
 const EXAMPLES: &str = "\
 Methods:
@@ -65,23 +65,13 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     };
     tokio::select! {
         () = rpc.serve(listener, framing, told) => {}
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated() => {}
+        // A socket that is left behind would be in the way of the next one.
+        _ = asked_to_end() => {}
     }
     if let Address::Unix(path) = &options.address {
         std::fs::remove_file(path)?;
     }
     Ok(())
-}
-
-/// Waits until the process is asked to end: a socket that it leaves behind would be in the way of the next one.
-async fn terminated() {
-    #[cfg(unix)]
-    if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        signal.recv().await;
-        return;
-    }
-    std::future::pending().await
 }
 
 /// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.
