@@ -414,7 +414,7 @@ async fn a_stream_that_nobody_reads_stops_no_other_call() {
     assert!(matches!(flood.recv::<i64>().await, Err(Error::Overflow)));
 }
 
-/// Sends so many numbers either way, to a reader on another thread that does nothing but read.
+/// Sends so many numbers either way, to a reader that does nothing but read.
 async fn stream_both_ways(numbers: u32) {
     let rpc = Rpc::new();
     rpc.register("down", |mut channel: Channel| async move {

@@ -43,8 +43,8 @@ pub enum SendError {
 pub enum Delivery {
     /// It can be read.
     Delivered,
-    /// It can be read, and its reader has come to be far behind: half of what may wait unread does. Said once, until it has caught
-    /// up. Whoever feeds the connection does well to let readers have their turn, and not to wait for one that does not read.
+    /// It can be read, and its reader has come to be far behind: more than half of the items that may wait unread do, or a quarter
+    /// of the bytes. Said once, until half of that is left. Whoever feeds the connection does well to let readers have their turn, and not to wait for one that does not read.
     Crowded,
     /// Nobody can read it any more.
     Ignored,
@@ -118,7 +118,7 @@ impl Connection {
         if let Some(end) = end {
             serving.inbox.end(end);
         }
-        let is_crowded = serving.inbox.begins_to_crowd(items, total, self.buffered_bytes);
+        let is_crowded = serving.inbox.begins_to_crowd(items, total);
         if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
@@ -427,7 +427,7 @@ impl Connection {
             call.inbox.push(item);
             self.buffered_bytes += call.inbox.bytes() - before;
         }
-        let is_crowded = call.inbox.begins_to_crowd(items, total, self.buffered_bytes);
+        let is_crowded = call.inbox.begins_to_crowd(items, total);
         if let Some(end) = end {
             call.inbox.end(end);
             if call.begin_telling() {

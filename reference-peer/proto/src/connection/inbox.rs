@@ -49,7 +49,7 @@ pub enum Failure {
 pub struct Backlog {
     /// Items.
     pub items: usize,
-    /// Whether that was more than half of what may wait, and is not yet less than a quarter.
+    /// Whether the reader has fallen far behind, and not caught up by half since: [`Delivery::Crowded`](super::Delivery::Crowded).
     pub is_crowded: bool,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Inbox {
     #[expect(clippy::box_collection, reason = "most channels have none, and every channel has room for it")]
     items: Option<Box<VecDeque<Raw>>>,
     bytes: usize,
-    /// Whether its reader is behind: since more than half of what may wait did, until less than a quarter does.
+    /// Whether its reader is far behind.
     is_crowded: bool,
     /// The failure apart: few channels have one, and every channel has room for it.
     end: Option<Result<(), Box<Failure>>>,
@@ -98,17 +98,17 @@ impl Inbox {
         Backlog { items: self.len(), is_crowded: self.is_crowded }
     }
 
-    /// Looks how far behind the reader is, given the limits of items and of bytes, and how many bytes wait on all channels; says
-    /// whether it is so from now on.
-    pub(crate) fn begins_to_crowd(&mut self, items: usize, bytes: usize, all_bytes: usize) -> bool {
+    /// Looks how far behind the reader is, given the limits of items and of bytes, which all channels have in common; says whether
+    /// it is far behind from now on.
+    pub(crate) fn begins_to_crowd(&mut self, items: usize, bytes: usize) -> bool {
         let was_crowded = self.is_crowded;
-        self.is_crowded |= self.len() > items / 2 || all_bytes > bytes / 2;
+        self.is_crowded |= self.len() > items / 2 || self.bytes > bytes / 4;
         self.is_crowded && !was_crowded
     }
 
     /// Looks whether the reader has caught up, given the same limits.
     pub(crate) fn look_again(&mut self, items: usize, bytes: usize) {
-        self.is_crowded &= self.len() > items / 4 || self.bytes > bytes / 4;
+        self.is_crowded &= self.len() > items / 4 || self.bytes > bytes / 8;
     }
 
     /// The first end holds.

@@ -129,6 +129,17 @@ fn a_reader_that_falls_behind_is_told_of_once_until_it_has_caught_up() {
 }
 
 #[test]
+fn a_reader_is_behind_by_its_own_bytes_and_not_by_those_of_others() {
+    let mut end = End::greeted();
+    let (first, second) = (call(&mut end, false), call(&mut end, false));
+    let large = json(&format!("\"{}\"", "x".repeat(end.core.limits().buffered_bytes / 8)));
+    let mut deliver = |id, item: &duplex_proto::Raw| end.core.deliver_reply(id, ReplyFrame::Item(item.clone()));
+    let seen = [first, first, first].map(|id| deliver(id, &large));
+    assert_eq!(seen, [Delivery::Delivered, Delivery::Crowded, Delivery::Delivered]);
+    assert_eq!(deliver(second, &json("1")), Delivery::Delivered);
+}
+
+#[test]
 fn more_than_the_limit_unread_is_a_local_overflow() {
     let mut end = End::greeted();
     let id = call(&mut end, false);
