@@ -178,14 +178,19 @@ fn output_that_nobody_reads_is_no_complaint() {
 
 #[cfg(unix)]
 #[test]
-fn a_server_that_is_asked_to_end_leaves_no_socket_behind() {
+fn a_server_that_is_told_to_end_leaves_no_socket_behind() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("demo.sock");
-    let mut server = Listening::start(&["serve", &format!("unix:{}", path.display())]);
-    assert_eq!(run(&["call", &server.address, "add", "[1, 2]"], "").out, "3\n");
-    let asked = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
-    assert!(asked.success() && server.child.wait().expect("an end").success());
-    assert!(!path.exists());
+    // It is told as soon as it listens, and after it has served.
+    for calls in [0, 0, 0, 0, 1] {
+        let mut server = Listening::start(&["serve", &format!("unix:{}", path.display())]);
+        for _ in 0..calls {
+            assert_eq!(run(&["call", &server.address, "add", "[1, 2]"], "").out, "3\n");
+        }
+        let told = Command::new("kill").arg(server.child.id().to_string()).status().expect("kill");
+        assert_eq!((told.success(), server.child.wait().expect("an end").code()), (true, Some(0)));
+        assert!(!path.exists());
+    }
 }
 
 #[cfg(unix)]

@@ -37,7 +37,7 @@ Exit codes:
   2  the command line is wrong
   3  nobody can be reached, or the greeting was refused
   4  the connection was lost, or something else failed on this side
-  130, 143  it was interrupted, or told to end; a server that listens ends with 0 then";
+  130, 143  it was interrupted, or told to end; a server ends with 0 then";
 
 /// Talks to Duplex peers.
 #[derive(Parser)]
@@ -186,20 +186,16 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return report(Failure::Local(error.to_string())),
     };
-    let run = async {
-        match cli.command {
-            Command::Call(options) => call::run(options).await,
-            Command::Serve(options) => serve::run(options).await,
-            Command::Trace(options) => trace::run(options).await,
-            Command::Describe(options) => describe::run(options).await,
-        }
-    };
     let ended = runtime.block_on(async {
-        tokio::select! {
-            // Who sees to a signal itself has ended by it.
-            biased;
-            done = run => done.map_or_else(report, |()| ExitCode::SUCCESS),
-            signal = asked_to_end() => ExitCode::from(128 + signal),
+        let told = match told_to_end() {
+            Ok(told) => told,
+            Err(error) => return report(error.into()),
+        };
+        match cli.command {
+            Command::Call(options) => unless(told, call::run(options)).await,
+            Command::Serve(options) => ended(serve::run(options, told).await),
+            Command::Trace(options) => unless(told, trace::run(options)).await,
+            Command::Describe(options) => unless(told, describe::run(options)).await,
         }
     });
     // With its tasks end the programs that were started. Nobody is waited for who waits for standard input.
@@ -207,17 +203,41 @@ fn main() -> ExitCode {
     ended
 }
 
-/// Waits until this process is asked to end; gives the number of the signal.
-async fn asked_to_end() -> u8 {
+/// From here on a signal that tells this process to end gives its number, and does no more.
+fn told_to_end() -> std::io::Result<impl Future<Output = u8>> {
     #[cfg(unix)]
-    if let Ok(mut terminated) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        return tokio::select! {
-            _ = tokio::signal::ctrl_c() => SIGINT,
-            _ = terminated.recv() => SIGTERM,
-        };
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupted = signal(SignalKind::interrupt())?;
+        let mut terminated = signal(SignalKind::terminate())?;
+        Ok(async move {
+            tokio::select! {
+                _ = interrupted.recv() => SIGINT,
+                _ = terminated.recv() => SIGTERM,
+            }
+        })
     }
-    _ = tokio::signal::ctrl_c().await;
-    SIGINT
+    #[cfg(windows)]
+    {
+        let mut interrupted = tokio::signal::windows::ctrl_c()?;
+        Ok(async move {
+            _ = interrupted.recv().await;
+            SIGINT
+        })
+    }
+}
+
+/// Runs a command, unless it is told to end first.
+async fn unless(told: impl Future<Output = u8>, run: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    tokio::select! {
+        biased;
+        done = run => ended(done),
+        signal = told => ExitCode::from(128 + signal),
+    }
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    done.map_or_else(report, |()| ExitCode::SUCCESS)
 }
 
 fn report(failure: Failure) -> ExitCode {

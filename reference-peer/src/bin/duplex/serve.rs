@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{Address, BoxError, Channel, Error, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions};
+use duplex_peer::{
+    Address, BoxError, Channel, Error, Framing, Peer, RegisterError, RemoteError, Rpc, Transport, WebSocketOptions,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
-use crate::{Failure, FramingName, asked_to_end, shell};
+use crate::{Failure, FramingName, shell};
 
 const EXAMPLES: &str = "\
 Methods:
@@ -42,14 +44,15 @@ pub(crate) struct Options {
     origin: Vec<String>,
 }
 
-pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+pub(crate) async fn run(options: Options, told: impl Future<Output = u8>) -> Result<(), Failure> {
     let rpc = Rpc::new();
     register(&rpc).map_err(|error| Failure::Local(error.to_string()))?;
     let framing = options.framing.into();
     if options.address == Address::Stdio {
-        let peer = rpc.accept(Transport::stdio(framing)).await.map_err(|error| Failure::Unreachable(error.to_string()))?;
-        peer.closed().await;
-        return Ok(());
+        return tokio::select! {
+            served = serve_caller(&rpc, framing) => served,
+            _ = told => Ok(()),
+        };
     }
     let listener = options.address.listen().await?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
@@ -58,19 +61,26 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
         origin => websocket.allow_origin(origin),
     });
     let listener = listener.with_websocket(websocket);
-    let told = |taken: Result<Peer, Error>| {
+    let refused = |taken: Result<Peer, Error>| {
         if let Err(error) = taken {
             _ = writeln!(anstream::stderr(), "a connection was not taken: {error}");
         }
     };
     tokio::select! {
-        () = rpc.serve(listener, framing, told) => {}
+        () = rpc.serve(listener, framing, refused) => {}
         // A socket that is left behind would be in the way of the next one.
-        _ = asked_to_end() => {}
+        _ = told => {}
     }
     if let Address::Unix(path) = &options.address {
         std::fs::remove_file(path)?;
     }
+    Ok(())
+}
+
+/// Serves who started this command, for as long as they stay.
+async fn serve_caller(rpc: &Rpc, framing: Framing) -> Result<(), Failure> {
+    let peer = rpc.accept(Transport::stdio(framing)).await.map_err(|error| Failure::Unreachable(error.to_string()))?;
+    peer.closed().await;
     Ok(())
 }
 
