@@ -155,7 +155,9 @@ impl From<&EndReason> for Blame {
             EndReason::Refused(_) | EndReason::Refuses(Refusal::Name | Refusal::Version | Refusal::Codec) => {
                 Self::PeerIncompatible
             }
-            EndReason::Refuses(_) | EndReason::Undecodable(_) | EndReason::TooLong | EndReason::Limit(_) => Self::PeerMisbehaved,
+            EndReason::Refuses(_) | EndReason::Undecodable(_) | EndReason::TooLong(_) | EndReason::Limit(_) => {
+                Self::PeerMisbehaved
+            }
             _ => Self::ConnectionGone,
         }
     }

@@ -297,7 +297,7 @@ impl Close {
     pub fn of(reason: &EndReason) -> Self {
         match reason {
             EndReason::Undecodable(_) | EndReason::Transport => Self::Undecodable,
-            EndReason::TooLong | EndReason::Refuses(Refusal::TooLong) => Self::TooLong,
+            EndReason::TooLong(_) | EndReason::Refuses(Refusal::TooLong) => Self::TooLong,
             _ => Self::Normal,
         }
     }

@@ -187,7 +187,7 @@ async fn close_codes_say_why() {
     let code = close_code(&mut socket).await;
     assert_eq!(code, CloseCode::Size);
     let peer = peer.await.expect("no panic").expect("a greeting");
-    assert_eq!(peer.end_reason(), Some(EndReason::TooLong));
+    assert_eq!(peer.end_reason(), Some(EndReason::TooLong(1 << 20)));
 }
 
 #[tokio::test]

@@ -199,8 +199,8 @@ pub enum EndReason {
     GreetingTimeout,
     /// A frame could not be decoded.
     Undecodable(String),
-    /// A frame was over the limit.
-    TooLong,
+    /// A frame was over the limit, which is this many bytes.
+    TooLong(usize),
     /// A limit of the connection was hit: its name.
     Limit(&'static str),
     /// The transport failed.
@@ -216,7 +216,7 @@ impl fmt::Display for EndReason {
             Self::Refuses(refusal) => write!(f, "the other peer's greeting was refused: {refusal}"),
             Self::GreetingTimeout => f.write_str("the greeting took too long"),
             Self::Undecodable(why) => write!(f, "the other peer sent what is no message: {why}"),
-            Self::TooLong => f.write_str("the other peer sent a frame over the limit"),
+            Self::TooLong(limit) => write!(f, "the other peer sent a frame over the limit of {limit} bytes"),
             Self::Limit(name) => write!(f, "the limit `{name}` was passed"),
             Self::Transport => f.write_str("the transport failed"),
         }
@@ -455,7 +455,7 @@ impl Connection {
                 self.begin_closing(EndReason::Refused("an answer that is longer than any should be".to_owned()));
             }
             // r[framing.size.over]
-            (Phase::Open, _) => self.begin_flushing(EndReason::TooLong),
+            (Phase::Open, _) => self.begin_flushing(EndReason::TooLong(self.limits.frame)),
         }
     }
 

@@ -356,7 +356,7 @@ impl Run {
         let is_explained = match core.end_reason() {
             None | Some(EndReason::Local | EndReason::GreetingTimeout) => true,
             Some(EndReason::Remote) => core.is_input_ended(),
-            Some(EndReason::TooLong) => core.limits().frame < other.limits().frame,
+            Some(EndReason::TooLong(_)) => core.limits().frame < other.limits().frame,
             Some(EndReason::Limit("draining_ids")) => core.limits().draining_ids < 4,
             Some(EndReason::Limit(_)) => core.limits().outbound_bytes < 2000,
             Some(EndReason::Transport) => self.is_lossy[side],
