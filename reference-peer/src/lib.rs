@@ -83,7 +83,7 @@
 //! | a handler | by returning | a stream that it began ends; if it sent nothing, the caller gets -32603, so one whose stream may be empty [finishes](Channel::finish) it |
 //! | a handler that fails or panics | | [`RemoteError`] goes to the caller as it is, an argument that does not fit its type is -32602; all else is -32603 without a word of what it says, an [`Error::Remote`] of a call inside it too: the words are in the log, as events of the crate `tracing`. The peer lives on |
 //! | a [`Callback`] | when it is dropped, unless it was [kept](Callback::keep), or with its connection | calling it finds no such method |
-//! | a connection | by [`Peer::close`], [`Peer::shutdown`], the other side, a frame that is none, or the end of the runtime that it was made on; never by the drop of a [`Peer`] | [`Peer::closed`] returns, [`Peer::end_reason`] says why, all that waits fails with [`Error::Closed`] |
+//! | a connection | by [`Peer::close`], [`Peer::shutdown`], [`Rpc::shutdown`] for all of a server, the other side, a frame that is none, or the end of the runtime that it was made on; never by the drop of a [`Peer`] | [`Peer::closed`] returns, [`Peer::end_reason`] says why, all that waits fails with [`Error::Closed`] |
 //!
 //! Nobody reconnects by itself: which calls may run twice, the program knows.
 //!

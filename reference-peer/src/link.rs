@@ -265,9 +265,7 @@ impl Link {
             return;
         }
         self.tell_disconnected();
-        if self.was_greeted() {
-            self.rpc.shared.connections.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.rpc.shared.remove(self);
         self.set_status(Status::Over);
     }
 
@@ -483,7 +481,6 @@ impl Link {
             Event::Ready => {
                 self.codec.get_or_init(|| Arc::clone(state.core.codec()));
                 self.info.set_codec(state.core.codec().name());
-                self.rpc.shared.connections.fetch_add(1, Ordering::Relaxed);
             }
             // The rest shows in the core's state.
             _ => {}

@@ -76,15 +76,17 @@ impl Peer {
             Config { role, framing: transport.framing, codecs: settings.codecs.clone(), limits: settings.limits.clone() };
         let Transport { reader, writer, framing, .. } = transport;
         let link = Link::new(rpc.clone(), Connection::new(config), writer, info);
+        rpc.shared.add(&link);
         driver::start(&link, reader, framing);
+        let mut greeting = Greeting { link: &link, is_over: false };
         link.reached(Status::Open).await;
-        let peer = Self { link };
-        if peer.link.was_greeted() {
-            return Ok(peer);
+        if link.was_greeted() {
+            greeting.is_over = true;
+            return Ok(Self { link: Arc::clone(&link) });
         }
         // The refusal is on its way: whoever ends the process now must not cut it off.
-        peer.link.reached(Status::Over).await;
-        Err(match peer.link.look(|core| core.end_reason().cloned()) {
+        link.reached(Status::Over).await;
+        Err(match link.look(|core| core.end_reason().cloned()) {
             Some(EndReason::Refused(answer)) => Error::Refused(answer),
             Some(reason) => Error::Greeting(reason),
             None => Error::Closed,
@@ -176,7 +178,7 @@ impl Peer {
     /// all is written.
     ///
     /// Calls that come meanwhile are served too, since there is no way to say that none are wanted; our own are the program's to
-    /// wait for. Whoever serves many connections does this to each of them.
+    /// wait for. [`Rpc::shutdown`] does this to every connection.
     pub async fn shutdown(&self, limit: Duration) {
         // Past the limit the rest is not answered.
         _ = tokio::time::timeout(limit, self.link.answered()).await;
@@ -224,6 +226,20 @@ impl Peer {
     #[must_use]
     pub fn format(&self) -> Format {
         self.link.format()
+    }
+}
+
+/// A greeting that somebody waits for. Given up, it leaves no connection that nobody knows of.
+struct Greeting<'a> {
+    link: &'a Link,
+    is_over: bool,
+}
+
+impl Drop for Greeting<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.link.with(Connection::close);
+        }
     }
 }
 

@@ -1,10 +1,9 @@
 //! What peers share: methods, hooks, codecs, limits. One `Rpc` serves any number of connections.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use duplex_proto::greeting;
@@ -12,13 +11,16 @@ use duplex_proto::{Codec, Framing, Json, Limits, MessagePack, Raw, Role};
 use foldhash::fast::RandomState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 use tower_service::Service;
 
 use crate::address::{Address, ConnectError, Incoming, Listener};
+use crate::call::ConnectionId;
 use crate::callback::CALLBACK_PREFIX;
 use crate::error::{BoxError, Error, RegisterError};
 use crate::handler::{Handler, Method};
 use crate::hook::Hook;
+use crate::link::Link;
 use crate::peer::Peer;
 use crate::service::{self, ServedCall};
 use crate::transport::Transport;
@@ -64,7 +66,7 @@ pub struct Rpc {
 
 pub(crate) struct Shared {
     methods: RwLock<HashMap<String, Method, RandomState>>,
-    pub(crate) connections: AtomicUsize,
+    links: Mutex<BTreeMap<ConnectionId, Weak<Link>>>,
 }
 
 #[derive(Clone)]
@@ -80,10 +82,7 @@ impl Rpc {
     pub fn new() -> Self {
         let settings =
             Settings { hooks: Vec::new(), codecs: vec![Arc::new(Json), Arc::new(MessagePack)], limits: Limits::default() };
-        Self {
-            shared: Arc::new(Shared { methods: RwLock::default(), connections: AtomicUsize::new(0) }),
-            settings: Arc::new(settings),
-        }
+        Self { shared: Arc::new(Shared { methods: RwLock::default(), links: Mutex::default() }), settings: Arc::new(settings) }
     }
 
     /// The same methods with one more hook, behind the others, for connections made from now on.
@@ -209,7 +208,8 @@ impl Rpc {
     }
 
     /// Takes the connections of a listener, each in a task of its own, and tells of each whether it was greeted or what was
-    /// wrong with it. Connections live on by themselves, and on after this future, which never ends: drop it to take no more.
+    /// wrong with it. This future never ends: drop it to take no more. Connections that were told of live on by themselves, up to
+    /// [`Rpc::shutdown`].
     ///
     /// ```
     /// use duplex_peer::{Address, BoxError, Framing, Rpc};
@@ -234,11 +234,16 @@ impl Rpc {
         F: Fn(Result<Peer, Error>) + Send + Sync + 'static,
     {
         let tell = Arc::new(tell);
+        let mut greeting = JoinSet::new();
         loop {
-            match listener.accept().await {
+            let incoming = tokio::select! {
+                incoming = listener.accept() => incoming,
+                Some(_) = greeting.join_next() => continue,
+            };
+            match incoming {
                 Ok(incoming) => {
                     let (rpc, tell) = (self.clone(), Arc::clone(&tell));
-                    tokio::spawn(async move { tell(rpc.take(incoming, framing).await) });
+                    greeting.spawn(async move { tell(rpc.take(incoming, framing).await) });
                 }
                 Err(error) => {
                     tell(Err(ConnectError::Io(listener.address().clone(), error).into()));
@@ -253,7 +258,7 @@ impl Rpc {
         self.accept(incoming.open(framing).await?).await
     }
 
-    /// Greets the other peer, offering the first codec, and waits for its answer.
+    /// Greets the other peer, offering the first codec, and waits for its answer. Dropped before that, it ends the connection.
     ///
     /// # Errors
     /// When the other peer refuses, or does not answer in time.
@@ -264,7 +269,7 @@ impl Rpc {
         Peer::start(self.clone(), transport, Role::Initiator).await
     }
 
-    /// Waits for the other peer's greeting and answers it.
+    /// Waits for the other peer's greeting and answers it. Dropped before that, it ends the connection.
     ///
     /// # Errors
     /// When the greeting is refused, or does not come in time.
@@ -275,10 +280,51 @@ impl Rpc {
         Peer::start(self.clone(), transport, Role::Acceptor).await
     }
 
-    /// Connections of this `Rpc` that are greeted and not over.
+    /// How many connections are greeted and not over, those of clones included.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.links().iter().filter(|link| link.was_greeted()).count()
+    }
+
+    /// The connections that are greeted and not over, those of clones included, the oldest first.
+    #[must_use]
+    pub fn peers(&self) -> Vec<Peer> {
+        self.shared.links().into_iter().filter(|link| link.was_greeted()).map(|link| Peer { link }).collect()
+    }
+
+    /// Closes every connection gracefully, those of clones included, as [`Peer::shutdown`] does for one: all at once, each within
+    /// `limit`. Returns when there is none any more. A server drops the future of [`Rpc::serve`] first, which takes new ones:
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use duplex_peer::{Address, BoxError, Framing, Rpc};
+    ///
+    /// # async fn told_to_end() {}
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// let server = Rpc::new();
+    /// let listener = "tcp://127.0.0.1:0".parse::<Address>()?.listen().await?;
+    /// tokio::select! {
+    ///     () = server.clone().serve(listener, Framing::Length, |_| {}) => {}
+    ///     () = told_to_end() => {}
+    /// }
+    /// server.shutdown(Duration::from_secs(10)).await;
+    /// assert_eq!(server.connections(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, limit: Duration) {
+        loop {
+            let mut closing = JoinSet::new();
+            for link in self.shared.links() {
+                closing.spawn(async move { Peer { link }.shutdown(limit).await });
+            }
+            if closing.is_empty() {
+                return;
+            }
+            closing.join_all().await;
+        }
     }
 
     pub(crate) fn method(&self, name: &str) -> Option<Method> {
@@ -287,6 +333,21 @@ impl Rpc {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.settings
+    }
+}
+
+impl Shared {
+    pub(crate) fn add(&self, link: &Arc<Link>) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).insert(link.id(), Arc::downgrade(link));
+    }
+
+    pub(crate) fn remove(&self, link: &Link) {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).remove(&link.id());
+    }
+
+    /// The connections that are not over, the oldest first.
+    fn links(&self) -> Vec<Arc<Link>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner).values().filter_map(Weak::upgrade).collect()
     }
 }
 

@@ -1,14 +1,15 @@
 //! What a peer, a handler and a hook know of the connection that they are on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use duplex_peer::middleware::{Authentication, Identity};
 use duplex_peer::{
-    Address, Call, Channel, Code, ConnectionId, Error, Framing, Hook, Json, MessagePack, Peer, Raw, Role, Rpc, Transport,
-    TransportKind,
+    Address, BoxError, Call, Channel, Code, ConnectionId, EndReason, Error, Framing, Hook, Json, Limits, MessagePack, Peer, Raw,
+    Role, Rpc, Transport, TransportKind,
 };
 use tokio::io::AsyncWriteExt;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
     let (here, there) = Transport::pair(Framing::Length, 4096);
@@ -157,4 +158,62 @@ fn a_runtime_without_a_timer_is_told_to_the_caller_at_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let greeting = std::panic::AssertUnwindSafe(|| runtime.block_on(join(&Rpc::new(), &Rpc::new())));
     assert!(std::panic::catch_unwind(greeting).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_connections_of_an_rpc_can_be_shut_down() {
+    let limit = Duration::from_secs(10);
+    let may_end = Arc::new(Semaphore::new(0));
+    let server = Rpc::new();
+    let waits = Arc::clone(&may_end);
+    let slow = move |n: i64| {
+        let waits = Arc::clone(&waits);
+        async move {
+            waits.acquire().await?.forget();
+            Ok::<_, BoxError>(n)
+        }
+    };
+    server.register_fn("slow", slow).expect("a free name");
+    // One that was told to a clone, one that has nothing to do, and one that never says who it is.
+    let (client, served) = join(&Rpc::new(), &server.clone().with_limits(Limits::default())).await;
+    let (_idle, idle) = join(&Rpc::new(), &server).await;
+    let (_silent, there) = Transport::pair(Framing::Length, 4096);
+    let greeting = tokio::spawn({
+        let server = server.clone();
+        async move { server.accept(there).await }
+    });
+    let call = tokio::spawn(async move { client.call::<_, i64>("slow", &7).await });
+    while served.counts().handlers < 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.connections(), 2);
+    assert_eq!(server.peers().iter().map(|peer| peer.info().id()).collect::<Vec<_>>(), [served.info().id(), idle.info().id()]);
+    let closing = tokio::spawn({
+        let server = server.clone();
+        async move { server.shutdown(limit).await }
+    });
+    idle.closed().await;
+    assert!(matches!(greeting.await.expect("no panic"), Err(Error::Greeting(EndReason::Local))));
+    assert!(served.is_open(), "its call is not answered yet");
+    may_end.add_permits(1);
+    closing.await.expect("no panic");
+    assert_eq!(call.await.expect("no panic").expect("an answer"), 7);
+    assert_eq!((server.connections(), served.end_reason()), (0, Some(EndReason::Local)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_greeting_that_is_given_up_leaves_no_connection() {
+    let (one, other) = (Rpc::new(), Rpc::new());
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    let handshake = one.handshake(here);
+    assert!(tokio::time::timeout(Duration::from_secs(1), handshake).await.is_err());
+    // The offer was made, and is answered: nobody is there to hear it.
+    let peer = other.accept(there).await.expect("a greeting");
+    tokio::time::timeout(Duration::from_secs(60), peer.closed()).await.expect("an end");
+    assert_eq!(peer.end_reason(), Some(EndReason::Remote));
+
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    assert!(tokio::time::timeout(Duration::from_secs(1), other.accept(there)).await.is_err());
+    assert!(matches!(one.handshake(here).await, Err(Error::Greeting(EndReason::Remote))));
+    assert_eq!((one.connections(), other.connections()), (0, 0));
 }
