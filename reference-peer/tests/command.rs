@@ -143,7 +143,7 @@ fn exit_codes_say_who_is_to_blame() {
     let error: Value = serde_json::from_str(&remote.err).expect("JSON");
     assert_eq!((remote.code, &error["code"]), (Some(1), &json!(-32601)));
 
-    let cases: [(&[&str], &str, i32, &str); 11] = [
+    let cases: [(&[&str], &str, i32, &str); 17] = [
         (&["call", &demo, "add", "[1,"], "", 2, "argument 1 is no JSON"),
         (&["call", &demo, "--terminal", "shell", "1"], "", 2, "'--terminal' cannot be used with"),
         (&["call", &demo, "shell", "5"], "", 1, "-32602"),
@@ -151,16 +151,29 @@ fn exit_codes_say_who_is_to_blame() {
         (&["call", &demo, "--ext", "1", "add"], "", 2, "--ext has to be a JSON object"),
         (&["call", "nowhere", "add"], "", 2, "it has to be tcp://host:port"),
         (&["call", "--codec", "msgpack", "--framing", "newline", &demo, "add"], "", 2, "newline framing carries text only"),
+        (&["call", "--timeout", "-1", &demo, "add"], "", 2, "a number of seconds that is not negative"),
+        (&["call", "--timeout", "NaN", &demo, "add"], "", 2, "a number of seconds that is not negative"),
+        (&["call", &demo, "echo", "-", "1"], "", 2, "has to be the last argument"),
+        (&["call", "--notify", "--callback", &demo, "add"], "", 2, "cannot be used with"),
         (&["serve", "exec:x"], "", 2, "nobody can listen on an address of this kind"),
         (&["call", "exec:/no/such/program", "add"], "", 3, "/no/such/program"),
         (&["call", "unix:/no/such/socket", "add"], "", 3, "unix:/no/such/socket: "),
-        (&["call", "--timeout", "0", &demo, "add", "[1, 2]"], "", 4, "no reply within the time"),
+        (&["call", "--timeout", "0", &demo, "add", "[1, 2]"], "", 3, "no connection and no greeting within the time"),
+        (&["call", "--timeout", "3", &demo, "alarm", r#"{"after":60,"call":"c"}"#], "", 4, "no reply within the time"),
+        (&["call", "--framing", "newline", &demo, "add"], "", 3, "is --framing right?"),
     ];
     for (arguments, input, code, text) in cases {
         let done = run(arguments, input);
         assert_eq!(done.code, Some(code), "{arguments:?}: {}", done.err);
         assert!(done.err.contains(text), "{arguments:?}: {}", done.err);
     }
+}
+
+#[test]
+fn what_was_sent_before_a_mistake_is_answered() {
+    let done = run(&["call", &demo(), "echo", "-"], "1\n2\nx\n");
+    assert_eq!((done.code, done.out.as_str()), (Some(2), "1\n2\n"));
+    assert!(done.err.contains("line 3 of standard input is no JSON"), "{}", done.err);
 }
 
 #[test]
@@ -223,7 +236,11 @@ fn a_peer_that_refuses_or_leaves_has_its_own_exit_code() {
     assert!(refused.err.contains("-ERR unknown codec"), "{}", refused.err);
     let left = run(&["call", "--framing", "newline", r#"exec:sh -c "read greeting; echo +OK; read call""#, "add"], "");
     assert_eq!(left.code, Some(4));
-    assert!(left.err.contains("the connection is closed"), "{}", left.err);
+    assert!(left.err.contains("the connection is closed: closed by the other peer"), "{}", left.err);
+    let strays = r#"exec:sh -c "read greeting; echo +OK; read call; echo '[]'; read more""#;
+    let strayed = run(&["call", "--framing", "newline", strays, "add"], "");
+    assert_eq!(strayed.code, Some(4));
+    assert!(strayed.err.contains("the other peer sent what is no message"), "{}", strayed.err);
 }
 
 #[test]
@@ -231,6 +248,10 @@ fn a_description_is_asked_for_and_its_absence_is_said() {
     let done = run(&["describe", &demo()], "");
     let description: Value = serde_json::from_str(&done.out).expect("JSON");
     assert_eq!(description["methods"]["count"]["streams"], json!({ "arguments": false, "results": true }));
+    for (name, method) in description["methods"].as_object().expect("methods") {
+        let schemas = [&method["takes"], &method["gives"]];
+        assert!(schemas.iter().all(|schema| schema.is_object() || **schema == json!(true)), "{name}: {method}");
+    }
 }
 
 #[cfg(unix)]
@@ -244,6 +265,14 @@ fn a_peer_that_does_not_describe_itself_or_dies_of_the_question_is_told_from_oth
         assert_eq!(done.code, Some(4), "{}", done.err);
         assert!(done.err.contains("does not describe itself"), "{}", done.err);
     }
+}
+
+#[test]
+fn a_program_that_a_host_starts_can_be_traced() {
+    let done = run(&["call", &format!(r#"exec:'{}' trace stdio: "{}""#, *DUPLEX, demo()), "add", "[1, 2]"], "");
+    assert_eq!((done.code, done.out.as_str()), (Some(0), "3\n"));
+    let shown = "-> SIMPLEX/1.0;json\n<- +OK\n-> {\"type\":\"req\",\"id\":1,\"method\":\"add\",\"payload\":[1,2]}\n";
+    assert!(done.err.starts_with(shown), "{}", done.err);
 }
 
 #[test]

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{Address, BoxError, Channel, Error, Ext, Peer, Raw, Rpc, Sender};
+use duplex_peer::{Address, BoxError, Channel, Code, Error, Ext, Peer, Raw, RemoteError, Rpc, Sender};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{Failure, Wire, json_line, print, print_line};
 
@@ -38,13 +39,13 @@ pub(crate) struct Options {
     #[arg(long, value_name = "JSON")]
     ext: Option<String>,
     /// Give up after so many seconds, connecting included
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
     /// Replace the string "@callback" in arguments by a callback, and print each call of it as {"callback": …}
-    #[arg(long)]
+    #[arg(long, conflicts_with = "notify")]
     callback: bool,
-    /// Talk to a terminal: the size of the window is sent first, then each line of standard input as keys; text is printed as it
-    /// comes
+    /// Talk to a terminal: the size of the window is sent first and whenever it changes, and each line of standard input as keys;
+    /// text is printed as it comes
     #[arg(long, conflicts_with_all = ["arguments", "notify", "callback"])]
     terminal: bool,
     #[command(flatten)]
@@ -52,9 +53,12 @@ pub(crate) struct Options {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "it has to be a number of seconds, such as 2.5".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    let seconds = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds.ok_or_else(|| "it has to be a number of seconds that is not negative, such as 2.5".to_owned())
 }
+
+/// How long results may still come once the arguments were given up.
+const REST: Duration = Duration::from_secs(1);
 
 /// What is sent.
 struct Arguments {
@@ -78,20 +82,34 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     if ext.as_ref().is_some_and(|ext| !ext.is_object()) {
         return Err(Failure::Usage("--ext has to be a JSON object, such as '{\"auth\": \"Bearer 3f9a\"}'".to_owned()));
     }
-    let timeout = options.timeout;
-    let called = call(options, arguments, ext);
-    match timeout {
-        None => called.await,
-        Some(timeout) => {
-            tokio::time::timeout(timeout, called).await.unwrap_or_else(|_| Err(Failure::Local(Error::Timeout.to_string())))
-        }
+    // One that is too far for the clock is none.
+    let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let rpc = Rpc::new();
+    let connecting = options.wire.connect(&rpc, &options.address);
+    let no_greeting = || Failure::Unreachable(format!("{}: no connection and no greeting within the time", options.address));
+    let peer = within(deadline, connecting).await.unwrap_or_else(|| Err(no_greeting()))?;
+    let called = within(deadline, call(&peer, &options, arguments, ext)).await;
+    let called = called.unwrap_or_else(|| Err(Error::Timeout.into()));
+    // What says why a call was given up is still sent.
+    peer.close();
+    peer.closed().await;
+    called.map_err(|failure| match (failure, peer.end_reason()) {
+        (failure @ Failure::Closed, Some(reason)) => Failure::Local(format!("{}: {reason}", failure.text())),
+        (failure, _) => failure,
+    })
+}
+
+/// What comes of it before a deadline; `None` if that passes first.
+async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -> Option<T> {
+    match deadline {
+        None => Some(future.await),
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
     }
 }
 
-async fn call(options: Options, mut arguments: Arguments, ext: Option<Value>) -> Result<(), Failure> {
-    let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
+async fn call(peer: &Peer, options: &Options, mut arguments: Arguments, ext: Option<Value>) -> Result<(), Failure> {
     if options.callback {
-        arguments.put_callback(&peer);
+        arguments.put_callback(peer);
     }
     let mut request = peer.request(&options.method);
     if let Some(ext) = ext {
@@ -99,42 +117,39 @@ async fn call(options: Options, mut arguments: Arguments, ext: Option<Value>) ->
         request = Ext::from_raw(ext).into_iter().fold(request, |request, ext| request.ext_map(&ext));
     }
     if options.notify {
-        request.notify(&arguments.values.pop().unwrap_or_default()).await?;
-    } else {
-        let done = stream(request.open(), arguments).await;
-        // What says why a call was given up is still sent.
-        peer.close();
-        peer.closed().await;
-        return done;
+        return Ok(request.notify(&arguments.values.pop().unwrap_or_default()).await?);
     }
-    peer.close();
-    peer.closed().await;
-    Ok(())
+    stream(request.open(), arguments).await
 }
 
 /// Sends and receives at the same time, up to the last result.
-async fn stream(mut channel: Channel, arguments: Arguments) -> Result<(), Failure> {
+async fn stream(channel: Channel, arguments: Arguments) -> Result<(), Failure> {
+    let aborting = channel.sender();
     let is_terminal = arguments.and_lines == Some(Lines::Keys);
     let sending = send(channel.sender(), arguments);
-    tokio::pin!(sending);
-    let mut is_sent = false;
-    loop {
-        tokio::select! {
-            // What has come goes first: arguments from a file could be sent for ever.
-            biased;
-            result = channel.recv_raw() => match result? {
-                Some(result) => match result.decode::<String>() {
-                    Ok(text) if is_terminal => print(&text)?,
-                    _ => print_line(&json_line(&result)?)?,
-                },
-                None => return Ok(()),
-            },
-            sent = &mut sending, if !is_sent => {
-                is_sent = true;
-                sent?;
-            }
+    let receiving = receive(channel, is_terminal);
+    tokio::pin!(receiving);
+    let sent = tokio::select! {
+        // What has come goes first: arguments from a file could be sent for ever.
+        biased;
+        received = &mut receiving => return received,
+        sent = sending => sent,
+    };
+    let Err(failure) = sent else { return receiving.await };
+    // The other side sees the call end; what it made of it so far is still printed.
+    _ = aborting.send_err(RemoteError::of(Code::ABORTED)).await;
+    _ = timeout(REST, receiving).await;
+    Err(failure)
+}
+
+async fn receive(mut channel: Channel, is_terminal: bool) -> Result<(), Failure> {
+    while let Some(result) = channel.recv_raw().await? {
+        match result.decode::<String>() {
+            Ok(text) if is_terminal => print(&text)?,
+            _ => print_line(&json_line(&result)?)?,
         }
     }
+    Ok(())
 }
 
 async fn send(sender: Sender, arguments: Arguments) -> Result<(), Failure> {
@@ -143,30 +158,55 @@ async fn send(sender: Sender, arguments: Arguments) -> Result<(), Failure> {
     for value in values {
         still_open(sender.send(&value).await)?;
     }
-    if let Some(last) = last {
-        return still_open(sender.send_last(&last).await);
+    match and_lines {
+        Some(Lines::Json) => send_json(&sender).await?,
+        Some(Lines::Keys) => send_keys(&sender).await?,
+        None => {}
     }
+    still_open(match last {
+        Some(last) => sender.send_last(&last).await,
+        None => sender.finish().await,
+    })
+}
+
+/// The lines of standard input, each an argument.
+async fn send_json(sender: &Sender) -> Result<(), Failure> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut number = 0;
-    while let Some(line) = lines.next_line().await? {
-        number += 1;
-        if and_lines == Some(Lines::Keys) {
-            still_open(sender.send(&json!({ "keys": line + "\n" })).await)?;
-            continue;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        match parse(&format!("line {number} of standard input"), &line) {
-            Ok(value) => still_open(sender.send(&value).await)?,
-            Err(failure) => {
-                // The receiving side sees the call end; what is wrong is said when it has.
-                _ = sender.send_err(duplex_peer::RemoteError::of(duplex_peer::Code::ABORTED)).await;
-                return Err(failure);
-            }
+    for number in 1_u64.. {
+        let Some(line) = lines.next_line().await? else { break };
+        if !line.trim().is_empty() {
+            let value = parse(&format!("line {number} of standard input"), &line)?;
+            still_open(sender.send(&value).await)?;
         }
     }
-    still_open(sender.finish().await)
+    Ok(())
+}
+
+/// The lines of standard input as keys, and the size of the window whenever it is another.
+async fn send_keys(sender: &Sender) -> Result<(), Failure> {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    #[cfg(unix)]
+    let mut resized = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::window_change())?;
+    loop {
+        #[cfg(unix)]
+        let resized = resized.recv();
+        #[cfg(not(unix))]
+        let resized = std::future::pending::<Option<()>>();
+        let typed = tokio::select! {
+            line = lines.next_line() => match line? {
+                Some(line) => json!({ "keys": line + "\n" }),
+                None => return Ok(()),
+            },
+            _ = resized => window(),
+        };
+        still_open(sender.send(&typed).await)?;
+    }
+}
+
+/// The size of the window, or a usual one where there is none.
+fn window() -> Value {
+    let (cols, rows) = terminal_size::terminal_size().map_or((80, 24), |(cols, rows)| (cols.0, rows.0));
+    json!({ "rows": rows, "cols": cols })
 }
 
 /// A call that was answered takes no more arguments, and that is no fault.
@@ -191,14 +231,16 @@ impl Arguments {
             Some((last, rest)) if last == "-" => (rest, Some(Lines::Json)),
             _ => (texts, None),
         };
+        if texts.iter().any(|text| text == "-") {
+            return Err(Failure::Usage("`-`, for the lines of standard input, has to be the last argument".to_owned()));
+        }
         let values = texts.iter().enumerate().map(|(at, text)| parse(&format!("argument {}", at + 1), text));
         Ok(Self { values: values.collect::<Result<_, _>>()?, and_lines })
     }
 
     /// What a terminal begins with; its keys follow.
     fn terminal() -> Self {
-        let (cols, rows) = terminal_size::terminal_size().map_or((80, 24), |(cols, rows)| (cols.0, rows.0));
-        Self { values: vec![json!({ "rows": rows, "cols": cols })], and_lines: Some(Lines::Keys) }
+        Self { values: vec![window()], and_lines: Some(Lines::Keys) }
     }
 
     fn put_callback(&mut self, peer: &Peer) {

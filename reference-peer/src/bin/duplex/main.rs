@@ -92,9 +92,23 @@ enum Failure {
     Usage(String),
     Unreachable(String),
     Remote(RemoteError),
+    /// The connection ended first.
+    Closed,
     Local(String),
     /// Whoever read our output does not any more, as `head` does: nothing to complain of.
     Unread,
+}
+
+impl Failure {
+    /// What is to be said of it.
+    fn text(&self) -> String {
+        match self {
+            Self::Usage(text) | Self::Unreachable(text) | Self::Local(text) => text.clone(),
+            Self::Remote(error) => error.to_string(),
+            Self::Closed => Error::Closed.to_string(),
+            Self::Unread => "nobody reads this any more".to_owned(),
+        }
+    }
 }
 
 impl From<FramingName> for Framing {
@@ -110,6 +124,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Remote(error) => Self::Remote(error),
+            Error::Closed => Self::Closed,
             error => Self::Local(error.to_string()),
         }
     }
@@ -147,8 +162,8 @@ impl Wire {
         };
         rpc.clone().with_codecs(vec![codec]).connect(address, self.framing.into()).await.map_err(|error| match error {
             Error::Connect(error) => error.into(),
-            Error::Greeting(EndReason::GreetingTimeout) => {
-                Failure::Unreachable(format!("{address}: no answer to the greeting: is --framing right?"))
+            Error::Greeting(reason @ (EndReason::GreetingTimeout | EndReason::Remote | EndReason::Transport)) => {
+                Failure::Unreachable(format!("{address}: no answer to the greeting, {reason}: is --framing right?"))
             }
             error => Failure::Unreachable(format!("{address}: {error}")),
         })
@@ -241,18 +256,18 @@ fn ended(done: Result<(), Failure>) -> ExitCode {
 }
 
 fn report(failure: Failure) -> ExitCode {
-    let (code, text) = match failure {
+    let code = match &failure {
         Failure::Remote(error) => {
             // Nobody listens to standard error: the exit code says it.
-            _ = writeln!(anstream::stderr(), "{}", error_json(&error));
+            _ = writeln!(anstream::stderr(), "{}", error_json(error));
             return ExitCode::from(1);
         }
         Failure::Unread => return ExitCode::SUCCESS,
-        Failure::Usage(text) => (2, text),
-        Failure::Unreachable(text) => (3, text),
-        Failure::Local(text) => (4, text),
+        Failure::Usage(_) => 2,
+        Failure::Unreachable(_) => 3,
+        Failure::Closed | Failure::Local(_) => 4,
     };
     let style = anstyle::AnsiColor::Red.on_default().bold();
-    _ = writeln!(anstream::stderr(), "{style}error:{style:#} {text}");
+    _ = writeln!(anstream::stderr(), "{style}error:{style:#} {}", failure.text());
     ExitCode::from(code)
 }

@@ -30,7 +30,10 @@ Examples:
   duplex serve ws://127.0.0.1:0/rpc        port 0 becomes a free one, which is printed
   duplex call 'exec:duplex serve stdio:' add '[1, 2]'";
 
-/// Serves methods to try calls on, until it is interrupted
+/// How long calls that run are waited for at the end.
+const LAST_CALLS: Duration = Duration::from_secs(1);
+
+/// Serves methods to try calls on, until it is interrupted; calls that run have a second to be answered then
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -67,10 +70,11 @@ pub(crate) async fn run(options: Options, told: impl Future<Output = u8>) -> Res
         }
     };
     tokio::select! {
-        () = rpc.serve(listener, framing, refused) => {}
-        // A socket that is left behind would be in the way of the next one.
+        () = rpc.clone().serve(listener, framing, refused) => {}
         _ = told => {}
     }
+    rpc.shutdown(LAST_CALLS).await;
+    // A socket that is left behind would be in the way of the next one.
     if let Address::Unix(path) = &options.address {
         std::fs::remove_file(path)?;
     }
@@ -84,19 +88,62 @@ async fn serve_caller(rpc: &Rpc, framing: Framing) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Name and meaning, as `reflect.describe` tells it: what is taken, what is given, whether each is streamed.
-const METHODS: [(&str, &str, &str, &str); 10] = [
-    ("add", "The sum of two numbers.", "one", "one"),
-    ("alarm", "Calls `call` after `after` seconds with `text`, then replies.", "one", "one"),
-    ("count", "The numbers from 1 to the one that is given.", "one", "stream"),
-    ("echo", "Each argument, as it comes.", "stream", "stream"),
-    ("reflect.describe", "What a method does.", "one", "one"),
-    ("reflect.methods", "The methods.", "one", "one"),
-    ("shell", "An interactive terminal: the size of the window, then keys; output, then the status.", "stream", "stream"),
-    ("todo.add", "Adds to the list.", "one", "one"),
-    ("todo.follow", "The list, then each change of it.", "one", "stream"),
-    ("todo.remove", "Removes from the list.", "one", "one"),
-];
+/// What `reflect.describe` tells of each method: a JSON Schema for what is taken and given, and whether either is streamed.
+fn descriptions() -> Value {
+    let (number, text) = (json!({ "type": "number" }), json!({ "type": "string" }));
+    let (one, results, both) = (
+        json!({ "arguments": false, "results": false }),
+        json!({ "arguments": false, "results": true }),
+        json!({ "arguments": true, "results": true }),
+    );
+    let change = json!({ "type": "object", "properties": { "at": { "type": "integer" } }, "required": ["at"] });
+    json!({
+        "add": {
+            "doc": "The sum of two numbers.",
+            "takes": { "type": "array", "items": number, "minItems": 2, "maxItems": 2 },
+            "gives": number,
+            "streams": one,
+        },
+        "alarm": {
+            "doc": "Calls `call` after `after` seconds with `text`, then replies.",
+            "takes": {
+                "type": "object",
+                "properties": { "after": { "type": "number", "minimum": 0 }, "call": text, "text": true },
+                "required": ["after", "call"],
+            },
+            "gives": { "type": "object", "properties": { "answered": true }, "required": ["answered"] },
+            "streams": one,
+        },
+        "count": {
+            "doc": "The numbers from 1 to the one that is given.",
+            "takes": { "type": "integer", "minimum": 0 },
+            "gives": { "type": "integer" },
+            "streams": results,
+        },
+        "echo": { "doc": "Each argument, as it comes.", "takes": true, "gives": true, "streams": both },
+        "reflect.describe": { "doc": "What a method does.", "takes": text, "gives": { "type": "object" }, "streams": one },
+        "reflect.methods": { "doc": "The methods.", "takes": true, "gives": { "type": "array", "items": text }, "streams": one },
+        "shell": {
+            "doc": "An interactive terminal: the size of the window, then keys or a new size; output, then the status.",
+            "takes": { "anyOf": [
+                { "type": "object", "properties": { "keys": text }, "required": ["keys"] },
+                {
+                    "type": "object",
+                    "properties": { "rows": { "type": "integer" }, "cols": { "type": "integer" } },
+                    "required": ["rows", "cols"],
+                },
+            ] },
+            "gives": { "anyOf": [
+                text,
+                { "type": "object", "properties": { "status": { "type": "integer" } }, "required": ["status"] },
+            ] },
+            "streams": both,
+        },
+        "todo.add": { "doc": "Adds to the list.", "takes": text, "gives": change, "streams": one },
+        "todo.follow": { "doc": "The list, then each change of it.", "takes": true, "gives": change, "streams": results },
+        "todo.remove": { "doc": "Removes from the list.", "takes": text, "gives": change, "streams": one },
+    })
+}
 
 #[derive(Deserialize)]
 struct Alarm {
@@ -128,12 +175,13 @@ fn register(rpc: &Rpc) -> Result<(), RegisterError> {
         let answer: Value = channel.call(&call, &text).await?;
         Ok(channel.send_last(&json!({ "answered": answer })).await?)
     })?;
-    rpc.register_fn("reflect.methods", |_: Value| async { Ok::<_, BoxError>(METHODS.map(|(name, ..)| name)) })?;
+    rpc.register_fn("reflect.methods", |_: Value| async {
+        let names = descriptions().as_object().map(|methods| methods.keys().cloned().collect::<Vec<_>>());
+        Ok::<_, BoxError>(names)
+    })?;
     rpc.register_fn("reflect.describe", |name: String| async move {
-        let Some((_, doc, takes, gives)) = METHODS.iter().find(|(method, ..)| *method == name) else {
-            return Err(RemoteError::new(1, format!("there is no method `{name}`")));
-        };
-        Ok(json!({ "doc": doc, "streams": { "arguments": *takes == "stream", "results": *gives == "stream" } }))
+        let description = descriptions().get(&name).cloned();
+        description.ok_or_else(|| RemoteError::new(1, format!("there is no method `{name}`")))
     })?;
     shell::register(rpc)?;
     register_todo(rpc)

@@ -14,27 +14,34 @@ use std::time::Instant;
 use base64::Engine;
 use bytes::{Bytes, BytesMut};
 use clap::Args;
-use duplex_peer::{Address, Close, Codec, Deframer, FrameReader, FrameWriter, Framing, Input, Limits, MessagePack};
+use duplex_peer::{Address, Close, Codec, Deframer, FrameReader, FrameWriter, Framing, Input, Limits, MessagePack, Transport};
 use serde_json::{Value, json};
 
-use crate::{Failure, FramingName};
+use crate::{Failure, FramingName, print};
 
 const EXAMPLES: &str = "\
-Each line is a frame: `->` from the peer that connected, `<-` from the one that was connected to.
+Each line is a frame: `->` from the peer that connected, `<-` from the one that was connected to. From the second
+connection on, its number stands before it.
 
 Examples:
   duplex trace tcp://127.0.0.1:7001 tcp://127.0.0.1:7000
-  duplex trace --save session.jsonl ws://127.0.0.1:7001 'exec:node service.js'";
+  duplex trace --save session.jsonl ws://127.0.0.1:7001 'exec:node service.js'
+  duplex trace stdio: 'exec:node service.js'       for a host that starts it; what is said goes to standard error
+
+A line of the saved file is an object: `connection`, `from` (\"initiator\" or \"acceptor\"), `seconds` since the start, and
+  message, length    the frame decoded, and its bytes; or
+  base64, text       the bytes of one that is no message, and what was shown of it; or
+  end                true: this side sends nothing more";
 
 /// Stands between two peers and prints what they say
 #[derive(Args)]
 #[command(after_help = EXAMPLES, visible_alias = "listen")]
 pub(crate) struct Options {
-    /// Where to listen
+    /// Where to listen, or `stdio:` for whoever started this
     listen: Address,
     /// Where to pass connections on to
     connect: Address,
-    /// Write each frame to this file, too, as a line of JSON
+    /// Write each frame to this file, too, as a line of JSON; what is in it goes
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
     /// End after the first connection
@@ -53,6 +60,8 @@ const FRAME_LIMIT: usize = 64 << 20;
 
 struct Recorder {
     started: Instant,
+    /// Whether standard output is a side of the connection, and not ours.
+    is_piped: bool,
     save: Option<Mutex<std::fs::File>>,
     /// Whether something could not be shown or saved.
     has_failed: AtomicBool,
@@ -79,28 +88,32 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
             Some(Mutex::new(file.map_err(|error| Failure::Local(format!("{}: {error}", path.display())))?))
         }
     };
-    let recorder = Arc::new(Recorder { started: Instant::now(), save, has_failed: AtomicBool::new(false) });
+    let is_piped = options.listen == Address::Stdio;
+    let recorder = Arc::new(Recorder { started: Instant::now(), is_piped, save, has_failed: AtomicBool::new(false) });
+    if is_piped {
+        return pass(&options, Transport::stdio(options.framing.into()), Traced::new(1, &recorder)).await;
+    }
     let listener = options.listen.listen().await?;
     writeln!(anstream::stderr(), "listening on {}", listener.address())?;
     let options = Arc::new(options);
     for number in 1.. {
         let incoming = listener.accept().await?;
-        let traced = Traced { number, recorder: Arc::clone(&recorder), is_msgpack: AtomicBool::new(false) };
-        let passing = pass(Arc::clone(&options), incoming, traced);
+        let traced = Traced::new(number, &recorder);
+        let shared = Arc::clone(&options);
+        let passing = async move { pass(&shared, incoming.open(shared.framing.into()).await?, traced).await };
         if options.once {
             return passing.await;
         }
         tokio::spawn(async move {
-            if let Err(Failure::Usage(text) | Failure::Unreachable(text) | Failure::Local(text)) = passing.await {
-                _ = writeln!(anstream::stderr(), "connection {number}: {text}");
+            if let Err(failure) = passing.await {
+                _ = writeln!(anstream::stderr(), "connection {number}: {}", failure.text());
             }
         });
     }
     Ok(())
 }
 
-async fn pass(options: Arc<Options>, incoming: duplex_peer::Incoming, traced: Traced) -> Result<(), Failure> {
-    let here = incoming.open(options.framing.into()).await?;
+async fn pass(options: &Options, here: Transport, traced: Traced) -> Result<(), Failure> {
     let there = options.connect.connect(options.connect_framing.unwrap_or(options.framing).into()).await?;
     let (here_in, here_out, here_framing) = here.into_frames();
     let (there_in, there_out, there_framing) = there.into_frames();
@@ -159,15 +172,15 @@ async fn copy(
 }
 
 impl Traced {
+    fn new(number: u64, recorder: &Arc<Recorder>) -> Self {
+        Self { number, recorder: Arc::clone(recorder), is_msgpack: AtomicBool::new(false) }
+    }
+
     /// What cannot be shown or saved is passed on all the same; that is said once.
     fn note(&self, told: Result<(), Failure>) {
-        let why = match told {
-            Ok(()) => return,
-            Err(Failure::Unread) => "nobody reads this any more".to_owned(),
-            Err(Failure::Usage(text) | Failure::Unreachable(text) | Failure::Local(text)) => text,
-            Err(Failure::Remote(error)) => error.to_string(),
-        };
+        let Err(failure) = told else { return };
         if !self.recorder.has_failed.swap(true, Ordering::Relaxed) {
+            let why = failure.text();
             _ = writeln!(anstream::stderr(), "from here on the trace has gaps, and passes frames on all the same: {why}");
         }
     }
@@ -214,13 +227,13 @@ impl Traced {
             From::Acceptor => ("<-", anstyle::AnsiColor::Cyan),
         };
         let (style, number) = (colour.on_default(), self.number);
-        let mut out = anstream::stdout().lock();
         // The first connection needs no number: often it is the only one.
-        if number > 1 {
-            write!(out, "{number} ")?;
+        let number = if number > 1 { format!("{number} ") } else { String::new() };
+        let line = format!("{number}{style}{arrow}{style:#} {text}\n");
+        if self.recorder.is_piped {
+            return Ok(anstream::stderr().lock().write_all(line.as_bytes())?);
         }
-        writeln!(out, "{style}{arrow}{style:#} {text}")?;
-        Ok(out.flush()?)
+        print(&line)
     }
 
     fn save(&self, from: From, mut entry: Value) -> Result<(), Failure> {
