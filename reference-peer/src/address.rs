@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use duplex_proto::Framing;
+use duplex_proto::{Framing, Limits};
 use tokio::net::{TcpListener, TcpStream};
 
 #[cfg(feature = "websocket")]
@@ -30,7 +30,7 @@ use crate::transport::{ChildEnd, Transport};
 pub enum Address {
     /// `tcp://host:port`: host and port.
     Tcp(String),
-    /// `ws://host:port/path`: the whole URL.
+    /// `ws://host:port/path`: the whole URL. A listener takes its path alone; without one, every path.
     WebSocket(String),
     /// `unix:path`: the path of a socket.
     Unix(PathBuf),
@@ -155,6 +155,12 @@ impl Address {
     /// # Errors
     /// When nobody can be reached there, or the program cannot be started.
     pub async fn connect(&self, framing: Framing) -> Result<Transport, ConnectError> {
+        self.connect_for(framing, &Limits::default()).await
+    }
+
+    /// The same for a peer with these limits.
+    #[cfg_attr(not(feature = "websocket"), expect(unused_variables, reason = "only WebSocket knows of frames"))]
+    pub(crate) async fn connect_for(&self, framing: Framing, limits: &Limits) -> Result<Transport, ConnectError> {
         let fail = |error| ConnectError::Io(self.clone(), error);
         match self {
             Self::Tcp(host) => Transport::connect(host, framing).await.map_err(fail),
@@ -163,7 +169,8 @@ impl Address {
                 let stream = TcpStream::connect(websocket_host(url)).await.map_err(fail)?;
                 _ = stream.set_nodelay(true);
                 let addresses = Addresses::of(&stream);
-                let opened = Transport::open_websocket(stream, url, &crate::WebSocketOptions::default()).await;
+                let options = crate::WebSocketOptions::default().or_frame_limit(limits.frame);
+                let opened = Transport::open_websocket(stream, url, &options).await;
                 opened
                     .map(|transport| transport.with_addresses(addresses))
                     .map_err(|error| ConnectError::WebSocket(self.clone(), error))
@@ -212,6 +219,14 @@ impl Address {
 fn websocket_host(url: &str) -> String {
     let host = url.trim_start_matches("ws://").split(['/', '?']).next().unwrap_or_default();
     if host.contains(':') { host.to_owned() } else { format!("{host}:80") }
+}
+
+/// The path of a WebSocket URL that was parsed, unless it is that of the whole host.
+#[cfg(feature = "websocket")]
+fn websocket_path(url: &str) -> Option<String> {
+    let (_, path) = url.trim_start_matches("ws://").split_once('/')?;
+    let path = path.split('?').next().filter(|path| !path.is_empty())?;
+    Some(format!("/{path}"))
 }
 
 /// Takes connections on an address.
@@ -301,19 +316,26 @@ impl Incoming {
     /// # Errors
     /// When what comes is no WebSocket, or a page of an origin that [`Listener::with_websocket`] does not let in.
     pub async fn open(self, framing: Framing) -> Result<Transport, ConnectError> {
-        match self.stream {
+        self.open_for(framing, &Limits::default()).await
+    }
+
+    /// The same for a peer with these limits.
+    #[cfg_attr(not(feature = "websocket"), expect(unused_variables, reason = "only WebSocket knows of frames"))]
+    pub(crate) async fn open_for(self, framing: Framing, limits: &Limits) -> Result<Transport, ConnectError> {
+        match (self.stream, self.address) {
             #[cfg(feature = "websocket")]
-            Stream::Tcp(stream) if matches!(self.address, Address::WebSocket(_)) => {
+            (Stream::Tcp(stream), Address::WebSocket(url)) => {
                 _ = stream.set_nodelay(true);
                 let addresses = Addresses::of(&stream);
-                let taken = Transport::accept_websocket(stream, &self.websocket).await;
+                let options = self.websocket.or_frame_limit(limits.frame).with_path(websocket_path(&url));
+                let taken = Transport::accept_websocket(stream, &options).await;
                 taken
                     .map(|transport| transport.with_addresses(addresses))
-                    .map_err(|error| ConnectError::WebSocket(self.address, error))
+                    .map_err(|error| ConnectError::WebSocket(Address::WebSocket(url), error))
             }
-            Stream::Tcp(stream) => Ok(Transport::tcp(stream, framing)),
+            (Stream::Tcp(stream), _) => Ok(Transport::tcp(stream, framing)),
             #[cfg(unix)]
-            Stream::Unix(stream) => Ok(Transport::unix(stream, framing)),
+            (Stream::Unix(stream), _) => Ok(Transport::unix(stream, framing)),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use duplex_proto::greeting;
-use duplex_proto::{Codec, Framing, Json, Limits, MessagePack, Raw, Role};
+use duplex_proto::{Codec, EndReason, Framing, Json, Limits, MessagePack, Raw, Role};
 use foldhash::fast::RandomState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -196,7 +196,8 @@ impl Rpc {
         self.shared.methods.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
     }
 
-    /// Connects to a peer and greets it: [`Address::connect`], then [`Rpc::handshake`].
+    /// Connects to a peer and greets it: [`Address::connect`], then [`Rpc::handshake`], each within the limit of time for the
+    /// greeting.
     ///
     /// # Errors
     /// When nobody can be reached there, and as [`Rpc::handshake`].
@@ -204,7 +205,8 @@ impl Rpc {
     /// # Panics
     /// As [`Rpc::handshake`].
     pub async fn connect(&self, address: &Address, framing: Framing) -> Result<Peer, Error> {
-        self.handshake(address.connect(framing).await?).await
+        let connecting = address.connect_for(framing, &self.settings.limits);
+        self.handshake(self.in_greeting_time(connecting).await?).await
     }
 
     /// Takes the connections of a listener, each in a task of its own, and tells of each whether it was greeted or what was
@@ -255,7 +257,16 @@ impl Rpc {
     }
 
     async fn take(&self, incoming: Incoming, framing: Framing) -> Result<Peer, Error> {
-        self.accept(incoming.open(framing).await?).await
+        let opening = incoming.open_for(framing, &self.settings.limits);
+        self.accept(self.in_greeting_time(opening).await?).await
+    }
+
+    /// Whoever connects and says nothing is not waited for.
+    async fn in_greeting_time(&self, opening: impl Future<Output = Result<Transport, ConnectError>>) -> Result<Transport, Error> {
+        match tokio::time::timeout(self.settings.limits.greeting_time, opening).await {
+            Ok(opened) => Ok(opened?),
+            Err(_) => Err(Error::Greeting(EndReason::GreetingTimeout)),
+        }
     }
 
     /// Greets the other peer, offering the first codec, and waits for its answer. Dropped before that, it ends the connection.

@@ -25,9 +25,12 @@ use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
 /// What a WebSocket is opened with. The default takes frames up to the protocol's limit, and no page of a browser.
 #[derive(Clone, Debug)]
 pub struct WebSocketOptions {
-    frame_limit: usize,
+    /// `None`: the protocol's.
+    frame_limit: Option<usize>,
     /// `None`: any.
     origins: Option<Vec<String>>,
+    /// `None`: any.
+    path: Option<String>,
 }
 
 /// A WebSocket cannot be opened.
@@ -37,16 +40,29 @@ pub struct WebSocketError(String);
 
 impl Default for WebSocketOptions {
     fn default() -> Self {
-        Self { frame_limit: Limits::default().frame, origins: Some(Vec::new()) }
+        Self { frame_limit: None, origins: Some(Vec::new()), path: None }
     }
 }
 
 impl WebSocketOptions {
-    /// The longest message that is taken, in bytes; a longer one is refused before it is held in memory. Set it to the limit of
-    /// frames of the `Rpc` where that is not the protocol's default.
+    /// The longest message that is taken, in bytes; a longer one is refused before it is held in memory. An [`Rpc`](crate::Rpc) that
+    /// connects or serves by an address sets it to its own limit of frames. Set it where that is not the protocol's default and
+    /// the WebSocket is opened apart.
     #[must_use]
     pub fn frame_limit(mut self, bytes: usize) -> Self {
-        self.frame_limit = bytes;
+        self.frame_limit = Some(bytes);
+        self
+    }
+
+    /// Takes messages of this many bytes unless something else was said.
+    pub(crate) fn or_frame_limit(mut self, bytes: usize) -> Self {
+        self.frame_limit.get_or_insert(bytes);
+        self
+    }
+
+    /// An acceptor takes WebSockets on this path alone, such as `/rpc`.
+    pub(crate) fn with_path(mut self, path: Option<String>) -> Self {
+        self.path = path;
         self
     }
 
@@ -74,8 +90,22 @@ impl WebSocketOptions {
         sent.all(|sent| origins.iter().any(|origin| sent.as_bytes().eq_ignore_ascii_case(origin.as_bytes())))
     }
 
+    /// The answer to a request that is not to become a WebSocket.
+    fn refusal(&self, request: &Request) -> Option<ErrorResponse> {
+        let (status, text) = if self.path.as_ref().is_some_and(|path| path != request.uri().path()) {
+            (StatusCode::NOT_FOUND, "there is no WebSocket on this path\n")
+        } else if !self.allows(request) {
+            (StatusCode::FORBIDDEN, "this origin is not allowed\n")
+        } else {
+            return None;
+        };
+        let mut refusal = ErrorResponse::new(Some(text.to_owned()));
+        *refusal.status_mut() = status;
+        Some(refusal)
+    }
+
     fn config(&self) -> WebSocketConfig {
-        let limit = Some(self.frame_limit);
+        let limit = Some(self.frame_limit.unwrap_or_else(|| Limits::default().frame));
         WebSocketConfig::default().max_message_size(limit).max_frame_size(limit)
     }
 }
@@ -94,14 +124,7 @@ impl Transport {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         #[expect(clippy::result_large_err, reason = "the type is the handshake's own")]
-        let checked = |request: &Request, response: Response| {
-            if options.allows(request) {
-                return Ok(response);
-            }
-            let mut refusal = ErrorResponse::new(Some("this origin is not allowed\n".to_owned()));
-            *refusal.status_mut() = StatusCode::FORBIDDEN;
-            Err(refusal)
-        };
+        let checked = |request: &Request, response: Response| options.refusal(request).map_or(Ok(response), Err);
         let stream: Box<dyn Io> = Box::new(stream);
         let accepted = tokio_tungstenite::accept_hdr_async_with_config(stream, checked, Some(options.config())).await;
         accepted.map(Self::websocket).map_err(|error| WebSocketError(error.to_string()))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use duplex_peer::{
-    Address, Blame, BoxError, Codec, ConnectError, EndReason, Error, Framing, Json, MessagePack, Peer, Rpc, Transport,
+    Address, Blame, BoxError, Codec, ConnectError, EndReason, Error, Framing, Json, Limits, MessagePack, Peer, Rpc, Transport,
     WebSocketOptions,
 };
 use futures_util::{SinkExt, StreamExt};
@@ -209,6 +209,55 @@ async fn a_websocket_that_ends_ends_its_calls() {
         peer.closed().await;
     };
     tokio::join!(accepting, calling);
+}
+
+/// Listens on an address with the path `/rpc`.
+async fn listening(rpc: Rpc) -> (String, mpsc::UnboundedReceiver<Result<Peer, Error>>) {
+    let listener = "ws://127.0.0.1:0/rpc".parse::<Address>().expect("an address").listen().await.expect("a free port");
+    let address = listener.address().to_string();
+    let (told, hears) = mpsc::unbounded_channel();
+    tokio::spawn(rpc.serve(listener, Framing::Length, move |taken| _ = told.send(taken)));
+    (address, hears)
+}
+
+// The clock stands still unless everybody waits.
+#[tokio::test(start_paused = true)]
+async fn whoever_says_nothing_on_a_websocket_is_not_waited_for() {
+    let (address, mut hears) = listening(server()).await;
+    let host = address.trim_start_matches("ws://").trim_end_matches("/rpc");
+    let _silent = TcpStream::connect(host).await.expect("a connection");
+    let taken = hears.recv().await.expect("an attempt");
+    assert!(matches!(taken, Err(Error::Greeting(EndReason::GreetingTimeout))), "{taken:?}");
+
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("ws://{}/rpc", silent.local_addr().expect("an address")).parse().expect("an address");
+    let opened = Rpc::new().connect(&address, Framing::Length).await;
+    assert!(matches!(opened, Err(Error::Greeting(EndReason::GreetingTimeout))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn a_listener_takes_its_path_alone() {
+    let (address, _hears) = listening(server()).await;
+    for (path, is_taken) in [("/rpc", true), ("/rpc?room=3", true), ("/", false), ("/rpc/", false), ("/rp", false)] {
+        let address = address.replace("/rpc", path).parse().expect("an address");
+        match Rpc::new().connect(&address, Framing::Length).await {
+            Ok(_) => assert!(is_taken, "{path}"),
+            Err(error) => assert!(!is_taken && error.to_string().contains("404"), "{path}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_websocket_takes_frames_up_to_the_limit_of_its_peers() {
+    let mut limits = Limits::default();
+    limits.frame = 3 << 20;
+    let echoing = Rpc::new().with_limits(limits.clone());
+    echoing.register_fn("echo", |text: String| async move { Ok::<_, BoxError>(text) }).expect("a free name");
+    let (address, _hears) = listening(echoing).await;
+    let client = Rpc::new().with_limits(limits);
+    let client = client.connect(&address.parse().expect("an address"), Framing::Length).await.expect("an answer");
+    let text = "x".repeat(2 << 20);
+    assert!(client.call::<_, String>("echo", &text).await.expect("the text") == text);
 }
 
 // r[transport.websocket.origin]
