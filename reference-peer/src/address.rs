@@ -150,7 +150,7 @@ impl fmt::Display for Address {
 }
 
 impl Address {
-    /// Connects. WebSocket needs no framing and ignores it.
+    /// Connects, for as long as that takes. WebSocket needs no framing and ignores it.
     ///
     /// # Errors
     /// When nobody can be reached there, or the program cannot be started.
@@ -311,7 +311,7 @@ impl Incoming {
         &self.address
     }
 
-    /// Makes a transport of the connection. WebSocket is shaken hands on first, and needs no framing.
+    /// Makes a transport of the connection. WebSocket is shaken hands on first, for as long as that takes, and needs no framing.
     ///
     /// # Errors
     /// When what comes is no WebSocket, or a page of an origin that [`Listener::with_websocket`] does not let in.

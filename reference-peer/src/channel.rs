@@ -5,6 +5,7 @@
 mod called;
 
 use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -52,7 +53,7 @@ struct Served {
     key: ServeKey,
     /// What hooks know of the call; none without hooks.
     call: Option<Arc<Call>>,
-    /// Whether the handler returned, and did not panic.
+    /// Whether the handler returned, and neither failed nor panicked.
     has_returned: AtomicBool,
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>, 
         let channel = Channel { sender: Sender { side: Side::Provider(Arc::clone(&served)) } };
         match run(handler.serve(channel), served.call.as_deref()).await {
             Some(result) => {
-                served.has_returned.store(true, Ordering::Relaxed);
+                served.has_returned.store(result.is_ok(), Ordering::Relaxed);
                 if let Err(error) = result {
                     served.fail(error);
                 }
@@ -92,7 +93,8 @@ impl Channel {
 
     // ---- receiving ----
 
-    /// The next item; `None` after the last.
+    /// The next item; `None` after the last. Where the future is dropped, in a `select!` say, no item is lost; the same holds for
+    /// all that receives or sends on a channel: what was not sent by then is not.
     ///
     /// # Errors
     /// [`Error::Remote`] when the provider ended its results with an error, [`Error::Aborted`] when the caller gave its
@@ -222,7 +224,8 @@ impl Channel {
 
     pub(crate) async fn notify(&self, argument: &Raw) -> Result<(), Error> {
         let Side::Caller(called) = &self.sender.side else { return Err(Error::Ended) };
-        called.link.room().await;
+        called.in_time(called.link.room()).await?;
+        called.check_open()?;
         let argument = argument.to_format(called.link.format())?;
         let sent = match called.pass_hooks(true, None, ArgFrame::Last(argument)) {
             Ok(Ok((ArgFrame::Last(argument), ext))) => {
@@ -482,6 +485,11 @@ impl Served {
 /// The reply of a handler that failed. `None`: it gave up because the connection ended, and a reply would say nothing that the
 /// caller does not know. r[error.no-insides] What the reply does not say, the log does.
 pub(crate) fn failure(error: BoxError, link: &Link, key: ServeKey) -> Option<RemoteError> {
+    // An error of the program may panic where it is shown or dropped, and other calls are answered here, too.
+    catch_unwind(AssertUnwindSafe(|| told(error, link, key))).unwrap_or_else(|_| Some(RemoteError::of(Code::FAILED)))
+}
+
+fn told(error: BoxError, link: &Link, key: ServeKey) -> Option<RemoteError> {
     let error = match error.downcast::<RemoteError>() {
         Ok(error) => return Some(*error),
         Err(error) => error,

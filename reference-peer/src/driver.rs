@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use duplex_proto::{Connection, Deframer, Framing};
+use tokio::task::AbortHandle;
 
 use crate::link::{FRAMES_AT_ONCE, Link, Status};
 use crate::transport::{FrameReader, Input};
@@ -25,9 +26,9 @@ pub(crate) fn start(link: &Arc<Link>, mut reader: Box<dyn FrameReader>, framing:
     let has_halves = framing != Framing::Message;
     let writing = Writing(Arc::clone(link));
     let writer = tokio::spawn(async move { writing.0.write().await });
-    let reading = Reading(Arc::clone(link));
+    let reading = Reading { link: Arc::clone(link), writer: writer.abort_handle() };
     tokio::spawn(async move {
-        let Reading(link) = &reading;
+        let Reading { link, .. } = &reading;
         let mut buffer = BytesMut::with_capacity(READ_BUFFER);
         let input_ended = read(link, &mut *reader, &mut buffer, Deframer::new(framing), has_halves).await;
         drop(buffer);
@@ -48,13 +49,18 @@ impl Drop for Writing {
     }
 }
 
-/// The same for the task that reads.
-struct Reading(Arc<Link>);
+/// The same for the task that reads, with which the other ends.
+struct Reading {
+    link: Arc<Link>,
+    writer: AbortHandle,
+}
 
 impl Drop for Reading {
     fn drop(&mut self) {
-        let Self(link) = self;
+        let Self { link, writer } = self;
         link.with(Connection::handle_transport_failure);
+        writer.abort();
+        link.drop_outlet();
         link.let_go();
     }
 }

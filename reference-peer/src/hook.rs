@@ -96,7 +96,7 @@ pub trait Hook: Send + Sync + 'static {
         _ = (call, end);
     }
 
-    /// A connection is over: all its calls have ended, and no frame of it will pass any more.
+    /// A connection is over: all its calls have ended, and no frame of it begins to pass any more.
     fn disconnected(&self, connection: ConnectionId) {
         _ = connection;
     }

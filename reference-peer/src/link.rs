@@ -600,7 +600,8 @@ impl Link {
         state.args_readers.remove(&key);
         state.core.release(key);
         let (ended, wakers) = Self::take_ended(&mut state);
-        state.served.remove(&key);
+        // What hooks keep with a call is dropped without the lock: it may ask for the connection.
+        let _served = state.served.remove(&key);
         let is_lone = is_last_reply(&state.core);
         self.settle(state, is_lone);
         self.tell(ended);

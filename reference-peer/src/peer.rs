@@ -175,7 +175,8 @@ impl Peer {
     }
 
     /// Closes the connection gracefully: once every call of the other peer is answered, or when `limit` has passed. Returns when
-    /// all is written.
+    /// all is written, which takes as long again as [`Limits::closing_time`](crate::Limits) at most. A handler that awaits this
+    /// on its own connection waits for itself, up to the limit.
     ///
     /// Calls that come meanwhile are served too, since there is no way to say that none are wanted; our own are the program's to
     /// wait for. [`Rpc::shutdown`] does this to every connection.

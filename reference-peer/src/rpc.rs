@@ -193,7 +193,9 @@ impl Rpc {
 
     /// Takes a method away; says whether it was there. Calls that run already are not touched. r[stream.args.lookup-once]
     pub fn unregister(&self, name: &str) -> bool {
-        self.shared.methods.write().unwrap_or_else(PoisonError::into_inner).remove(name).is_some()
+        let removed = self.shared.methods.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        // What the handler holds is dropped without the lock: a callback asks its connection, and that asks for methods.
+        removed.is_some()
     }
 
     /// Connects to a peer and greets it: [`Address::connect`], then [`Rpc::handshake`], each within the limit of time for the
@@ -303,8 +305,8 @@ impl Rpc {
         self.shared.links().into_iter().filter(|link| link.was_greeted()).map(|link| Peer { link }).collect()
     }
 
-    /// Closes every connection gracefully, those of clones included, as [`Peer::shutdown`] does for one: all at once, each within
-    /// `limit`. Returns when there is none any more. A server drops the future of [`Rpc::serve`] first, which takes new ones:
+    /// Closes every connection gracefully, those of clones included, as [`Peer::shutdown`] does for one, all at once. Returns when
+    /// there is none any more. A server drops the future of [`Rpc::serve`] first, which takes new ones:
     ///
     /// ```
     /// use std::time::Duration;

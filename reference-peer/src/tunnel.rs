@@ -24,7 +24,8 @@ const PIECE: usize = 32 * 1024;
 ///
 /// Shutting the writing side down ends the stream: a caller reads on until the provider ends its own; a provider that shuts
 /// down has ended the call, and reads nothing more. A tunnel that is dropped before has failed for the other side, so that what
-/// was cut off is not taken for whole. A caller's tunnel opens with the first byte that it writes, or with its end.
+/// was cut off is not taken for whole. A caller's tunnel opens with the first byte that it writes, or with its end. What is written
+/// is on its way at once, without a flush, unless too much waits to be written already.
 ///
 /// ```
 /// use duplex_peer::{BoxError, Channel, Framing, Rpc, Transport};
@@ -90,6 +91,9 @@ impl AsyncWrite for Tunnel {
                 _ => self.writer.sender.encode(serde_bytes::Bytes::new(piece)),
             };
             self.writer.start(item.map_err(as_io)?);
+            if let Poll::Ready(sent) = self.writer.poll_idle(cx) {
+                sent.map_err(as_io)?;
+            }
         }
         Poll::Ready(Ok(piece.len()))
     }

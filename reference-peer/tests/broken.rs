@@ -160,6 +160,8 @@ fn a_connection_ends_with_the_runtime_that_it_was_made_on() {
 struct Breaking<T> {
     half: T,
     left: usize,
+    /// What goes with it.
+    _held: Arc<()>,
 }
 
 impl<T> Breaking<T> {
@@ -227,8 +229,9 @@ async fn a_transport_or_a_codec_that_panics_ends_its_connection() {
         let (reader, writer, framing) = there.into_frames();
         // The greeting, or its answer, passes.
         let left = |half| if broken == half { 1 } else { usize::MAX };
-        let reader = Breaking { half: reader, left: left("reader") };
-        let writer = Breaking { half: writer, left: left("writer") };
+        let held = Arc::new(());
+        let reader = Breaking { half: reader, left: left("reader"), _held: Arc::clone(&held) };
+        let writer = Breaking { half: writer, left: left("writer"), _held: Arc::clone(&held) };
         let there = Transport::from_frames(reader, writer, framing);
         let server = if broken == "codec" { server().with_codecs(vec![Arc::new(Panics)]) } else { server() };
         let caller = Rpc::new();
@@ -238,5 +241,57 @@ async fn a_transport_or_a_codec_that_panics_ends_its_connection() {
         client.closed().await;
         served.closed().await;
         assert_eq!((caller.connections(), server.connections()), (0, 0), "{broken}");
+        // Nor does a task live on that has the rest of the transport.
+        while Arc::strong_count(&held) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Takes the greeting's answer, and nothing after it.
+struct Stuck {
+    written: usize,
+    _held: Arc<()>,
+}
+
+impl FrameWriter for Stuck {
+    fn poll_write(&mut self, _: &mut Context<'_>, bytes: &mut Bytes, _: bool) -> Poll<std::io::Result<()>> {
+        self.written += 1;
+        if self.written > 1 {
+            return Poll::Pending;
+        }
+        bytes.clear();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_close(&mut self, _: &mut Context<'_>, _: duplex_peer::Close) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_panics_takes_the_writer_with_it() {
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    let (reader, _, framing) = here.into_frames();
+    let (_far_reader, mut far_writer, _) = there.into_frames();
+    let held = Arc::new(());
+    // Its offer, an answer to it, and then what is too much.
+    let reader = Breaking { half: reader, left: 1, _held: Arc::default() };
+    let transport = Transport::from_frames(reader, Stuck { written: 0, _held: Arc::clone(&held) }, framing);
+    let rpc = Rpc::new();
+    let mut answer = Bytes::from_static(b"\0\0\0\x03+OK");
+    std::future::poll_fn(|cx| far_writer.poll_write(cx, &mut answer, true)).await.expect("an open pipe");
+    let client = rpc.handshake(transport).await.expect("an answer");
+    client.request("m").detach(&1).await.expect("room for one");
+    let mut more = Bytes::from_static(b"\0\0\0\0");
+    std::future::poll_fn(|cx| far_writer.poll_write(cx, &mut more, true)).await.expect("an open pipe");
+    client.closed().await;
+    drop(client);
+    while Arc::strong_count(&held) > 1 {
+        tokio::task::yield_now().await;
     }
 }

@@ -1,6 +1,7 @@
 //! Hooks are told the end of every call whose first frame they saw, once: `middleware.end-once`, path by path.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use duplex_peer::{
     BoxError, Call, CallEnd, Channel, Code, ConnectionId, Direction, Error, Framing, Hook, HookFrame, Peer, RemoteError, Rpc,
@@ -170,6 +171,45 @@ async fn a_call_that_was_not_sent_is_another_one_when_it_is_tried_again() {
     }
 }
 
+/// Answers every first frame, or none, and writes down what it is told.
+struct Answering(bool, mpsc::UnboundedSender<String>);
+
+impl Hook for Answering {
+    fn outbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        _ = self.1.send(format!("first: {}", frame.is_first()));
+        Ok(if self.0 && frame.is_first() { Verdict::AnswerError(RemoteError::new(7, "no")) } else { Verdict::Pass })
+    }
+
+    fn ended(&self, _: &Call, end: CallEnd) {
+        _ = self.1.send(format!("{end:?}"));
+    }
+
+    fn disconnected(&self, _: ConnectionId) {
+        _ = self.1.send("disconnected".to_owned());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_sent_on_a_call_or_a_connection_that_has_ended_passes_no_hook() {
+    for (answers, expected) in [(true, vec!["first: true", "Error(Code(7))", "disconnected"]), (false, vec!["disconnected"])] {
+        let (told, mut hears) = mpsc::unbounded_channel();
+        let (client, _served) = join(&Rpc::new().with_hook(Answering(answers, told)), &Rpc::new()).await;
+        let mut channel = client.request("m").timeout(Duration::from_secs(1)).open();
+        if answers {
+            channel.send(&1).await.expect("the hook's answer is read, as any");
+        }
+        let failed = channel.recv::<()>().await.expect_err("an answer, or no time left");
+        assert_eq!((failed.code(), matches!(failed, Error::Timeout)), (answers.then_some(Code(7)), !answers));
+        assert!(matches!(channel.send(&2).await, Err(Error::Ended)));
+        client.close();
+        client.closed().await;
+        assert!(matches!(client.call::<_, ()>("m", &()).await, Err(Error::Closed)));
+        assert!(matches!(client.notify("m", &()).await, Err(Error::Closed)));
+        let seen: Vec<String> = std::iter::from_fn(|| hears.try_recv().ok()).collect();
+        assert_eq!(seen, expected);
+    }
+}
+
 #[tokio::test]
 async fn nested_calls_end_inside_their_own() {
     let (watch, mut hears) = Watch::new("first");
@@ -219,4 +259,40 @@ async fn what_a_hook_keeps_with_a_call_is_there_at_its_end() {
     channel.finish().await.expect("open");
     assert_eq!(channel.recv::<i64>().await.expect("a sum"), Some(6));
     assert_eq!(hears.recv().await, Some((Direction::Inbound, 4)));
+}
+
+/// Asks a connection how it does when it is dropped.
+struct Asking(Peer, mpsc::UnboundedSender<usize>);
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        _ = self.1.send(self.0.counts().incoming);
+    }
+}
+
+/// Keeps one with each call, once it knows the connection.
+#[derive(Clone)]
+struct Keeping(Arc<OnceLock<Peer>>, mpsc::UnboundedSender<usize>);
+
+impl Hook for Keeping {
+    fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        if let Some(peer) = self.0.get() {
+            frame.call().insert(Arc::new(Asking(peer.clone(), self.1.clone())));
+        }
+        Ok(Verdict::Pass)
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_with_a_call_may_ask_for_the_connection_when_it_is_dropped() {
+    let (told, mut hears) = mpsc::unbounded_channel();
+    let keeping = Keeping(Arc::default(), told);
+    let server = Rpc::new().with_hook(keeping.clone());
+    methods(&server);
+    let (client, served) = join(&Rpc::new(), &server).await;
+    keeping.0.set(served).expect("it was not set");
+    for method in ["echo", "missing"] {
+        _ = client.call::<_, String>(method, "x").await;
+        assert_eq!(hears.recv().await, Some(0), "{method}");
+    }
 }

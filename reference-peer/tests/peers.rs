@@ -260,6 +260,33 @@ async fn a_dropped_call_is_forgotten_and_a_timeout_is_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_has_a_time_limit_waits_no_longer_for_room() {
+    let (mut far, near) = tokio::io::duplex(4096);
+    let greeting = async {
+        let mut offer = [0; 17];
+        far.read_exact(&mut offer).await.expect("a greeting");
+        far.write_all(b"+OK\n").await.expect("an open pipe");
+    };
+    let rpc = Rpc::new();
+    let (client, ()) = tokio::join!(rpc.handshake(Transport::new(near, Framing::Newline)), greeting);
+    let client = client.expect("an answer");
+    // From here on nothing is read.
+    let text = "x".repeat(200_000);
+    let request = || client.request("m").timeout(Duration::from_secs(1));
+    let filling = async {
+        loop {
+            if let Err(error) = request().notify(&text).await {
+                break error;
+            }
+        }
+    };
+    let full = tokio::time::timeout(Duration::from_secs(60), filling).await.expect("its own limit comes first");
+    assert!(matches!(full, Error::Timeout), "{full}");
+    assert!(matches!(request().detach(&text).await, Err(Error::Timeout)));
+    assert!(matches!(request().call::<_, ()>(&text).await, Err(Error::Timeout)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_opened_call_is_given_up_when_its_time_is_over() {
     let (rpc, (ended, mut ends)) = (server(), mpsc::unbounded_channel());
     rpc.register("once", move |mut channel: Channel| {
@@ -498,6 +525,36 @@ async fn a_peer_that_misbehaves_is_told_from_one_that_speaks_another_language() 
     let other = Rpc::new().accept(Transport::new(there, Framing::Newline)).await.expect_err("another protocol");
     assert!(matches!(other, Error::Greeting(EndReason::Refuses(Refusal::Name))));
     assert_eq!(other.blame(), Blame::PeerIncompatible);
+}
+
+/// Takes a method away when it is dropped.
+struct Unregistering(Rpc, &'static str);
+
+impl Drop for Unregistering {
+    fn drop(&mut self) {
+        self.0.unregister(self.1);
+    }
+}
+
+#[test]
+fn what_a_method_holds_may_ask_for_methods_when_it_is_taken_away() {
+    let rpc = Rpc::new();
+    let held = Arc::new(Unregistering(rpc.clone(), "other"));
+    let holding = move |_: Channel| {
+        let held = Arc::clone(&held);
+        async move {
+            drop(held);
+            Ok(())
+        }
+    };
+    rpc.register("holding", holding).expect("a free name");
+    rpc.register("other", |_: Channel| async { Ok(()) }).expect("a free name");
+    // On a thread of its own: it would wait for itself for ever.
+    let (told, hears) = std::sync::mpsc::channel();
+    let taking = rpc.clone();
+    std::thread::spawn(move || told.send(taking.unregister("holding")));
+    assert_eq!(hears.recv_timeout(Duration::from_secs(60)), Ok(true));
+    assert!(!rpc.unregister("other"), "it went with what held it");
 }
 
 #[test]

@@ -189,6 +189,47 @@ async fn logged(method: &str, caller: Rpc, server: Rpc) -> (Vec<Logged>, Option<
     (std::mem::take(&mut recorder.lock().events), failed.code())
 }
 
+/// An error that panics when it is shown.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        panic!("this error cannot be shown, as it is to be")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[tokio::test]
+async fn an_error_that_cannot_be_shown_fails_its_call_and_no_other() {
+    let _recording = tracing::subscriber::set_default(Recorder::default());
+    let server = Rpc::new();
+    server.register_fn("value", |bad: bool| async move { if bad { Err(Unspeakable) } else { Ok(()) } }).expect("a free name");
+    let stream = |channel: Channel| async move {
+        channel.send(&1).await?;
+        Err(Unspeakable.into())
+    };
+    server.register("stream", stream).expect("a free name");
+    let (here, there) = Transport::pair(Framing::Length, 4096);
+    let caller = Rpc::new();
+    let (client, served) = tokio::try_join!(caller.handshake(here), server.accept(there)).expect("two peers of one kind");
+    // Calls that come together are answered together.
+    let calls = (0..8).map(|n| {
+        let client = client.clone();
+        async move { client.call::<_, ()>("value", &(n == 3)).await.map_err(|failed| failed.code()) }
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let failed: Vec<usize> = (0..8).filter(|n| answers[*n] == Err(Some(Code::FAILED))).collect();
+    assert_eq!((failed, answers.iter().filter(|answer| answer.is_ok()).count()), (vec![3], 7));
+    let mut channel = client.open("stream");
+    channel.send_last(&()).await.expect("an open call");
+    assert_eq!(channel.recv::<u8>().await.expect("an item"), Some(1));
+    // Not taken for whole.
+    assert_eq!(channel.recv::<u8>().await.expect_err("no end").code(), Some(Code::FAILED));
+    assert_eq!(served.counts().incoming, 0);
+}
+
 /// A caller is not told what a handler or a hook failed with; whoever runs it is, once.
 #[tokio::test]
 async fn what_the_other_peer_is_not_told_is_logged() {

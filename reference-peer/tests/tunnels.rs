@@ -66,6 +66,23 @@ async fn a_tunnel_that_is_cut_off_says_so() {
 }
 
 #[tokio::test]
+async fn what_is_written_is_sent_without_a_flush() {
+    let rpc = Rpc::new();
+    rpc.register("echo", |channel: Channel| async move {
+        let (mut input, mut output) = tokio::io::split(channel.into_tunnel());
+        tokio::io::copy(&mut input, &mut output).await?;
+        Ok(output.shutdown().await?)
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let mut tunnel = client.open("echo").into_tunnel();
+    tunnel.write_all(b"hello").await.expect("an open tunnel");
+    let mut echoed = [0; 5];
+    tunnel.read_exact(&mut echoed).await.expect("what was written");
+    assert_eq!(&echoed, b"hello");
+}
+
+#[tokio::test]
 async fn a_stream_ends_with_its_error() {
     let rpc = Rpc::new();
     rpc.register("broken", |channel: Channel| async move {

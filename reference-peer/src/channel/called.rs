@@ -93,6 +93,7 @@ impl Called {
     pub(super) fn send(&self, frame: ArgFrame) -> Result<(), Error> {
         // A hook that panics leaves nothing half done here.
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check_open()?;
         let id = self.id();
         let (frame, ext) = match self.pass_hooks(id.is_none(), id, frame) {
             Ok(Ok(passed)) => passed,
@@ -135,6 +136,15 @@ impl Called {
                     Err(error.into())
                 }
             },
+        }
+    }
+
+    /// Whether there is anything left that hooks could see.
+    pub(super) fn check_open(&self) -> Result<(), Error> {
+        match &*self.stage() {
+            Stage::Local(_) => Err(Error::Ended),
+            _ if self.link.status() >= Status::InputEnded => Err(Error::Closed),
+            _ => Ok(()),
         }
     }
 

@@ -210,10 +210,10 @@ impl Link {
     pub(crate) fn log(&self, key: ServeKey, write: impl FnOnce(&str)) {
         let method = self.look(|core| core.method(key).cloned()).unwrap_or_default();
         let span = self.call_served(key).and_then(|call| call.value::<CallSpan>());
-        match span {
+        log(|| match span {
             Some(CallSpan(span)) => span.in_scope(|| write(&method)),
             None => write(&method),
-        }
+        });
     }
 
     fn call_served(&self, key: ServeKey) -> Option<Arc<Call>> {
@@ -304,7 +304,7 @@ fn ask(
 ) -> Result<Verdict, BoxError> {
     let verdict = catch_unwind(AssertUnwindSafe(|| point(hook, frame))).unwrap_or_else(|_| Err("it panicked".into()));
     if let Err(error) = &verdict {
-        tracing::warn!(method = frame.method(), error = &**error as &dyn std::error::Error, "a hook failed");
+        log(|| tracing::warn!(method = frame.method(), error = &**error as &dyn std::error::Error, "a hook failed"));
     }
     verdict
 }
@@ -312,8 +312,13 @@ fn ask(
 /// Tells a hook something. Nobody waits for what it makes of it.
 fn tell(what: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(what)).is_err() {
-        tracing::warn!("a hook that was told of an end panicked");
+        log(|| tracing::warn!("a hook that was told of an end panicked"));
     }
+}
+
+/// Whatever writes the log of the program, or the error that is written, may panic: that is no reason for a call to hang.
+fn log(write: impl FnOnce()) {
+    _ = catch_unwind(AssertUnwindSafe(write));
 }
 
 fn apply_verdict(frame: &mut HookFrame, verdict: Verdict) {
