@@ -66,6 +66,7 @@ pub(crate) fn serve(link: &Arc<Link>, key: ServeKey, handler: Arc<dyn Handler>, 
             Some(result) => {
                 served.has_returned.store(result.is_ok(), Ordering::Relaxed);
                 if let Err(error) = result {
+                    served.link.room().await;
                     served.fail(error);
                 }
             }

@@ -18,6 +18,8 @@ use crate::link::{Link, PATIENCE};
 
 /// Replies that are put out together at most.
 const TOGETHER: usize = 32;
+/// Bytes of them; a part of the limit of outbound bytes, where that is small.
+const TOGETHER_BYTES: usize = 64 * 1024;
 /// Handlers that are polled between two looks at the clock: most need less time than it does.
 const UNTIMED: usize = 4;
 
@@ -92,6 +94,8 @@ fn run_together(link: &Arc<Link>, starts: &Starts) {
 /// thread could help; where it is not, one is asked to, which asks the next.
 async fn run(link: Arc<Link>, starts: Starts) {
     let mut answered: Vec<Answered> = Vec::with_capacity(TOGETHER);
+    let enough = TOGETHER_BYTES.min(link.rpc.settings().limits.outbound_bytes / 4);
+    let mut bytes = 0;
     let mut since = Instant::now();
     let mut has_help = false;
     for polled in 1_usize.. {
@@ -100,7 +104,10 @@ async fn run(link: Arc<Link>, starts: Starts) {
         let mut answer = handler.answer(argument);
         let once = poll_fn(|cx| Poll::Ready(catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))))).await;
         match once {
-            Ok(Poll::Ready(result)) => answered.push((key, result)),
+            Ok(Poll::Ready(result)) => {
+                bytes += result.as_ref().map_or(0, |result| result.bytes().len());
+                answered.push((key, result));
+            }
             Ok(Poll::Pending) => drop(tokio::spawn(finish(Unanswered::new(&link, key), answer))),
             // r[error.handler-failed] As if the task of this call alone had ended.
             Err(_) => link.finish(key, false),
@@ -109,20 +116,29 @@ async fn run(link: Arc<Link>, starts: Starts) {
         if is_late && !std::mem::replace(&mut has_help, true) {
             run_together(&link, &starts);
         }
-        if is_late || answered.len() == TOGETHER {
-            link.answer(&mut answered);
-            since = Instant::now();
+        if is_late || answered.len() == TOGETHER || bytes >= enough {
+            put_out(&link, &mut answered).await;
+            (bytes, since) = (0, Instant::now());
         }
         if !tokio::task::coop::has_budget_remaining() {
-            link.answer(&mut answered);
+            put_out(&link, &mut answered).await;
             tokio::task::yield_now().await;
         }
     }
-    link.answer(&mut answered);
+    put_out(&link, &mut answered).await;
+}
+
+/// Answers, once there is room: calls stay open up to then, so that there are no more of them than may be.
+async fn put_out(link: &Link, answered: &mut Vec<Answered>) {
+    if !answered.is_empty() {
+        link.room().await;
+        link.answer(answered);
+    }
 }
 
 async fn finish(unanswered: Unanswered, answer: Answer) {
     let result = answer.await;
+    unanswered.link.room().await;
     unanswered.answer(result);
 }
 

@@ -1,16 +1,16 @@
 //! Two peers in one process: what the public surface promises, over an in-memory stream.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use duplex_peer::{
-    Blame, BoxError, Channel, Code, Codec, EndReason, Error, Framing, Hook, HookFrame, Json, MessagePack, Peer, Refusal,
+    Blame, BoxError, Channel, Code, Codec, EndReason, Error, Framing, Hook, HookFrame, Json, Limits, MessagePack, Peer, Refusal,
     RemoteError, Rpc, Transport, Verdict,
 };
 use futures_util::TryStreamExt;
 use serde_json::json;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream};
 use tokio::sync::{Semaphore, mpsc};
 
 async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
@@ -525,6 +525,55 @@ async fn a_peer_that_misbehaves_is_told_from_one_that_speaks_another_language() 
     let other = Rpc::new().accept(Transport::new(there, Framing::Newline)).await.expect_err("another protocol");
     assert!(matches!(other, Error::Greeting(EndReason::Refuses(Refusal::Name))));
     assert_eq!(other.blame(), Blame::PeerIncompatible);
+}
+
+/// A caller by hand that has greeted a server with a limit of 100,000 outbound bytes.
+async fn unread(rpc: Rpc) -> (DuplexStream, Peer) {
+    let mut limits = Limits::default();
+    (limits.frame, limits.outbound_bytes) = (20_000, 100_000);
+    let (mut far, near) = tokio::io::duplex(4096);
+    far.write_all(b"SIMPLEX/1.0;json\n").await.expect("an open pipe");
+    let served = rpc.with_limits(limits).accept(Transport::new(near, Framing::Newline)).await.expect("a greeting");
+    (far, served)
+}
+
+fn calls(method: &str, count: usize) -> String {
+    (1..=count).map(|id| format!("{{\"type\":\"req\",\"id\":{id},\"method\":\"{method}\",\"payload\":null}}\n")).collect()
+}
+
+// r[limit.outbound-bytes]
+#[tokio::test(start_paused = true)]
+async fn answers_wait_for_a_caller_that_does_not_read_and_refusals_do_not() {
+    let rpc = Rpc::new();
+    let made = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&made);
+    let long = move |_: ()| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { Ok::<_, BoxError>("x".repeat(10_000)) }
+    };
+    rpc.register_fn("long", long).expect("a free name");
+    let fails = |_: Channel| async { Err(RemoteError::new(1, "x".repeat(10_000)).into()) };
+    rpc.register("fails", fails).expect("a free name");
+    for method in ["long", "fails"] {
+        let (mut far, served) = unread(rpc.clone()).await;
+        far.write_all(calls(method, 64).as_bytes()).await.expect("an open pipe");
+        // Whatever can be done without the caller is done before the clock moves.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let waiting = served.counts().incoming;
+        assert!(served.is_open() && waiting > 64 - 100_000 / 10_000, "{method}: {waiting} calls wait");
+        let mut lines = BufReader::new(far).lines();
+        for line in 0..=64 {
+            assert!(lines.next_line().await.expect("an open pipe").is_some(), "{method}: line {line}");
+        }
+        assert_eq!(served.counts().incoming, 0);
+    }
+    assert_eq!(made.load(Ordering::Relaxed), 64);
+
+    let (mut far, served) = unread(rpc).await;
+    // It may be over before all is written.
+    _ = far.write_all(calls("missing", 3000).as_bytes()).await;
+    served.closed().await;
+    assert_eq!(served.end_reason(), Some(EndReason::Limit("outbound_bytes")));
 }
 
 /// Takes a method away when it is dropped.

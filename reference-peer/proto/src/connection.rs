@@ -382,7 +382,7 @@ impl Connection {
     /// Whether senders that can wait should: long before the limit, so that a reply does not queue behind a whole flood.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.outbound_bytes() >= self.limits.outbound_bytes.min(CONGESTED)
+        self.outbound_bytes() >= (self.limits.outbound_bytes / 2).min(CONGESTED)
     }
 
     /// Calls of the other peer that wait for their reply.
@@ -657,6 +657,11 @@ impl Connection {
         if self.put_message(message).is_err() {
             _ = self.put_message(&Outgoing { ext: None, ..*message });
         }
+        self.check_outbound();
+    }
+
+    /// r[limit.outbound-bytes] Whoever can wait has waited long before.
+    fn check_outbound(&mut self) {
         if self.outbound_bytes() > self.limits.outbound_bytes.saturating_add(self.limits.frame) {
             self.begin_closing(EndReason::Limit("outbound_bytes"));
         }

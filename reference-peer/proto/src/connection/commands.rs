@@ -181,7 +181,8 @@ impl Connection {
         }
     }
 
-    /// Sends the terminal reply, with this ext. A notification's goes nowhere.
+    /// Sends the terminal reply, with this ext. A notification's goes nowhere. Replies that nobody holds back while
+    /// [`Connection::is_congested`] close the connection at the limit of outbound bytes.
     ///
     /// # Errors
     /// [`SendError::Ended`] after an earlier terminal reply. [`SendError::TooLarge`]: -32603 was sent instead.
@@ -192,6 +193,7 @@ impl Connection {
             Ok(()) => {
                 self.provider.end_reply(key, CallEnd::of(reply));
                 self.check_draining();
+                self.check_outbound();
                 self.finish_half_closed();
                 Ok(())
             }
@@ -219,6 +221,7 @@ impl Connection {
         let sent = self.put_message(&terminal(id, reply, serving.ext.as_deref()));
         if sent.is_ok() {
             self.provider.put_ended(key, CallEnd::of(reply));
+            self.check_outbound();
             self.finish_half_closed();
         } else {
             self.provider.put_ended(key, CallEnd::Error(Code::FAILED));
