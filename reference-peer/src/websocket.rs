@@ -22,6 +22,11 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use crate::connection::TransportKind;
 use crate::transport::{Close, FrameReader, FrameWriter, Input, Transport};
 
+/// Bytes that are read at once: most messages are shorter, and every connection has this many.
+const READ_BUFFER: usize = 16 * 1024;
+/// Bytes of messages that are written at once.
+const WRITE_BUFFER: usize = 64 * 1024;
+
 /// What a WebSocket is opened with. The default takes frames up to the protocol's limit, and no page of a browser.
 #[derive(Clone, Debug)]
 pub struct WebSocketOptions {
@@ -47,7 +52,7 @@ impl Default for WebSocketOptions {
 impl WebSocketOptions {
     /// The longest message that is taken, in bytes; a longer one is refused before it is held in memory. An [`Rpc`](crate::Rpc) that
     /// connects or serves by an address sets it to its own limit of frames. Set it where that is not the protocol's default and
-    /// the WebSocket is opened apart.
+    /// the WebSocket is opened apart: messages longer than this and than the protocol's limit of outbound bytes are not sent.
     #[must_use]
     pub fn frame_limit(mut self, bytes: usize) -> Self {
         self.frame_limit = Some(bytes);
@@ -105,8 +110,15 @@ impl WebSocketOptions {
     }
 
     fn config(&self) -> WebSocketConfig {
-        let limit = Some(self.frame_limit.unwrap_or_else(|| Limits::default().frame));
-        WebSocketConfig::default().max_message_size(limit).max_frame_size(limit)
+        let limits = Limits::default();
+        let limit = self.frame_limit.unwrap_or(limits.frame);
+        WebSocketConfig::default()
+            .max_message_size(Some(limit))
+            .max_frame_size(Some(limit))
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            // Answers to pings of a side that does not read wait here, and nobody counts them but this. r[limit.outbound-bytes]
+            .max_write_buffer_size(WRITE_BUFFER + limit.max(limits.outbound_bytes))
     }
 }
 
@@ -145,7 +157,7 @@ impl Transport {
 
     fn websocket(socket: Socket) -> Self {
         let socket = Arc::new(Mutex::new(socket));
-        let reader = Reader { socket: Arc::clone(&socket), has_failed: false };
+        let reader = Reader { socket: Arc::clone(&socket), has_failed: false, is_told: false };
         let writer = Writer { socket, is_closing: false };
         Self::from_frames(reader, writer, Framing::Message).with_kind(TransportKind::WebSocket)
     }
@@ -154,6 +166,8 @@ impl Transport {
 struct Reader {
     socket: Arc<Mutex<Socket>>,
     has_failed: bool,
+    /// Whether the other side has said that it ends.
+    is_told: bool,
 }
 
 struct Writer {
@@ -184,6 +198,8 @@ impl FrameReader for Reader {
                         tungstenite::Error::Protocol(tungstenite::error::ProtocolError::ResetWithoutClosingHandshake) => {
                             Ok(Input::End)
                         }
+                        // Many close a TLS stream without a word when all was said.
+                        _ if self.is_told => Ok(Input::End),
                         error => Err(io::Error::other(error)),
                     });
                 }
@@ -192,7 +208,12 @@ impl FrameReader for Reader {
             match &message {
                 Message::Text(text) => buffer.extend_from_slice(text.as_bytes()),
                 Message::Binary(bytes) => buffer.extend_from_slice(bytes),
-                // Pings are answered below; the end comes after a closing handshake.
+                // The end comes after a closing handshake.
+                Message::Close(_) => {
+                    self.is_told = true;
+                    continue;
+                }
+                // Pings are answered below.
                 _ => continue,
             }
             return Poll::Ready(Ok(Input::Read));
@@ -240,6 +261,8 @@ impl FrameWriter for Writer {
             let close = CloseFrame { code, reason: Utf8Bytes::from_static(reason) };
             Pin::new(&mut *socket).start_send(Message::Close(Some(close))).map_err(io::Error::other)?;
         }
-        Pin::new(&mut *socket).poll_flush(cx).map_err(io::Error::other)
+        ready!(Pin::new(&mut *socket).poll_flush(cx)).map_err(io::Error::other)?;
+        // Nothing follows: a TLS stream wants to say so.
+        Pin::new(socket.get_mut()).poll_shutdown(cx)
     }
 }

@@ -166,6 +166,26 @@ async fn an_empty_text_is_a_keepalive_both_ways() {
     assert_eq!(close_code(&mut socket).await, CloseCode::Normal);
 }
 
+// r[limit.outbound-bytes]
+#[tokio::test]
+async fn pings_of_a_side_that_does_not_read_are_not_all_answered() {
+    let (mut socket, _peer) = by_hand(Message::text("SIMPLEX/1.0;json")).await;
+    let (ping, count) = (Message::Ping(vec![0; 125].into()), 160_000);
+    for _ in 0..count / 1000 {
+        for _ in 0..1000 {
+            socket.feed(ping.clone()).await.expect("an open WebSocket");
+        }
+        socket.flush().await.expect("an open WebSocket");
+    }
+    // More than may wait to be written was sent, and the last pong that does comes before the answer to a call.
+    socket.send(Message::text(r#"{"type":"req","id":1,"method":"add","payload":[1,2]}"#)).await.expect("an open WebSocket");
+    let mut pongs = 0;
+    while !matches!(next(&mut socket).await, Message::Text(text) if text.contains("\"id\":1")) {
+        pongs += 1;
+    }
+    assert!(pongs < count - 20_000, "{pongs} pings were answered");
+}
+
 // r[transport.websocket.close]
 #[tokio::test]
 async fn close_codes_say_why() {
