@@ -8,13 +8,15 @@ use bytes::BytesMut;
 use duplex_proto::{Connection, Deframer, Framing};
 use tokio::task::AbortHandle;
 
-use crate::link::{FRAMES_AT_ONCE, Link, Status};
+use crate::link::{Link, Status};
 use crate::transport::{FrameReader, Input};
 
 /// Below what an allocator takes for large.
 const READ_BUFFER: usize = 32 * 1024;
 /// Frames that are read without giving way, where they have come already.
 const FRAMES_A_TURN: usize = 128;
+/// The same for their bytes: others want their turn, whatever the frames hold.
+const BYTES_A_TURN: usize = 256 * 1024;
 /// How many turns handlers get to answer before a connection closes for a frame that cannot be decoded.
 const FLUSH_TURNS: usize = 64;
 /// How long input is discarded after the end, so that a transport does not reset what the other peer has yet to read.
@@ -78,7 +80,7 @@ async fn read(
     let closing = link.reached(Status::Closing);
     tokio::pin!(greeting_time, closing);
     let mut is_greeted = false;
-    let mut frames = 0;
+    let (mut frames, mut bytes) = (0, 0);
     loop {
         buffer.reserve(READ_BUFFER / 2);
         tokio::select! {
@@ -88,7 +90,9 @@ async fn read(
             read = poll_fn(|cx| {
                 let read = reader.poll_read(cx, buffer);
                 // Who waits gives way.
-                frames = if read.is_pending() { 0 } else { frames };
+                if read.is_pending() {
+                    (frames, bytes) = (0, 0);
+                }
                 read
             }) => match read {
                 Ok(Input::End) => {
@@ -107,17 +111,18 @@ async fn read(
                     flush(link).await;
                 }
                 Ok(Input::Read) => loop {
-                    let handled = link.receive(buffer, &mut deframer);
-                    frames += handled;
-                    if frames >= FRAMES_A_TURN {
+                    let received = link.receive(buffer, &mut deframer);
+                    frames += received.frames;
+                    bytes += received.bytes;
+                    if frames >= FRAMES_A_TURN || bytes >= BYTES_A_TURN {
                         // Before more is read, so that a burst of short calls does not pile up.
                         link.give_way().await;
-                        frames = 0;
+                        (frames, bytes) = (0, 0);
                     }
                     link.write_answers();
                     flush(link).await;
                     link.let_readers_catch_up().await;
-                    if handled < FRAMES_AT_ONCE {
+                    if received.is_all {
                         break;
                     }
                 },

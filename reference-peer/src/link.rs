@@ -74,7 +74,11 @@ const WORTHWHILE: usize = 1024;
 /// The bytes of a small call.
 const SMALL_FRAME: usize = 64;
 /// Frames that are handled before their readers can have a turn: fewer than half of what may wait unread on a channel.
-pub(crate) const FRAMES_AT_ONCE: usize = 256;
+const FRAMES_AT_ONCE: usize = 256;
+/// The same where hooks see each of them.
+const FRAMES_WITH_HOOKS: usize = 32;
+/// Bytes of them: a frame of many small values takes its time.
+const BYTES_AT_ONCE: usize = 128 * 1024;
 type Table<K, V> = HashMap<K, V, RandomState>;
 
 struct State {
@@ -97,6 +101,14 @@ struct State {
     served: Table<ServeKey, Arc<Call>>,
     /// What hooks know of calls of ours, up to their end, and the ext that they were made with.
     called: Table<Id, (Arc<Call>, Option<Ext>)>,
+}
+
+/// What was read at once.
+pub(crate) struct Received {
+    pub(crate) frames: usize,
+    pub(crate) bytes: usize,
+    /// Whether no whole frame is left.
+    pub(crate) is_all: bool,
 }
 
 /// What is done once the lock is free.
@@ -342,9 +354,8 @@ impl Link {
 
     // ---- reading ----
 
-    /// Handles whole frames in the buffer, and says how many there were: fewer than [`FRAMES_AT_ONCE`] are all. r[call.progress] No
-    /// handler runs here.
-    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) -> usize {
+    /// Handles whole frames in the buffer, if need be not all of them. r[call.progress] No handler runs here.
+    pub(crate) fn receive(self: &Arc<Self>, buffer: &mut BytesMut, deframer: &mut Deframer) -> Received {
         let mut deferred = Deferred::default();
         let mut state = self.lock();
         while self.codec.get().is_none() && !state.core.is_closing() {
@@ -356,8 +367,9 @@ impl Link {
             state = self.take_events(state, &mut deferred);
         }
         drop(state);
-        let inputs = self.decode(buffer, deframer);
-        let frames = inputs.len();
+        let before = buffer.len();
+        let (inputs, is_all) = self.decode(buffer, deframer);
+        let received = Received { frames: inputs.len(), bytes: before - buffer.len(), is_all };
         let mut state = self.lock();
         state.is_reading = true;
         state.expected = 0;
@@ -383,7 +395,7 @@ impl Link {
             }
         }
         single::serve(self, deferred.starts);
-        frames
+        received
     }
 
     /// Wakes the callers whose replies have come, this one first. It may come before the others are woken, on this very processor:
@@ -402,17 +414,21 @@ impl Link {
         state.core.has_output()
     }
 
-    /// Decodes whole frames in the buffer, while nobody waits for the lock; `None` for one that is too long. What comes
-    /// behind one that ends the connection is not looked at.
-    fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> Vec<Option<Result<Message, Undecodable>>> {
-        let Some(codec) = self.codec.get() else { return Vec::new() };
+    /// Decodes whole frames in the buffer, while nobody waits for the lock, and says whether that was all of them; `None` for one that
+    /// is too long. What comes behind one that ends the connection is not looked at.
+    fn decode(&self, buffer: &mut BytesMut, deframer: &mut Deframer) -> (Vec<Option<Result<Message, Undecodable>>>, bool) {
+        let Some(codec) = self.codec.get() else { return (Vec::new(), true) };
         let mut inputs = Vec::new();
         let limits = &self.rpc.settings().limits;
-        while inputs.len() < FRAMES_AT_ONCE
-            && let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose()
-        {
+        let at_once = if self.has_hooks() { FRAMES_WITH_HOOKS } else { FRAMES_AT_ONCE };
+        let enough = buffer.len().saturating_sub(BYTES_AT_ONCE);
+        loop {
+            if inputs.len() == at_once || (buffer.len() < enough && !inputs.is_empty()) {
+                return (inputs, false);
+            }
+            let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() else { break };
             if inputs.is_empty() {
-                inputs.reserve((buffer.len() / SMALL_FRAME).min(FRAMES_AT_ONCE) + 1);
+                inputs.reserve((buffer.len() / SMALL_FRAME).min(at_once) + 1);
             }
             match frame {
                 // r[framing.keepalive]
@@ -424,7 +440,7 @@ impl Link {
                 break;
             }
         }
-        inputs
+        (inputs, true)
     }
 
     fn take_events<'a>(&'a self, mut state: MutexGuard<'a, State>, deferred: &mut Deferred) -> MutexGuard<'a, State> {

@@ -576,6 +576,31 @@ async fn answers_wait_for_a_caller_that_does_not_read_and_refusals_do_not() {
     assert_eq!(served.end_reason(), Some(EndReason::Limit("outbound_bytes")));
 }
 
+/// Counts the frames that come in.
+struct Counting(Arc<AtomicUsize>);
+
+impl Hook for Counting {
+    fn inbound_request(&self, _: &mut HookFrame) -> Result<Verdict, BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(Verdict::Pass)
+    }
+}
+
+#[tokio::test]
+async fn whoever_sends_large_frames_gives_others_their_turn() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let rpc = server().with_hook(Counting(Arc::clone(&seen)));
+    let (mut far, near) = tokio::io::duplex(8 << 20);
+    far.write_all(b"SIMPLEX/1.0;json\n").await.expect("an open pipe");
+    let _flooded = rpc.accept(Transport::new(near, Framing::Newline)).await.expect("a greeting");
+    let (other, _other_served) = join(&Rpc::new(), &rpc).await;
+    let flood = calls("missing", 64).replace("null", &format!("\"{}\"", "x".repeat(50_000)));
+    far.write_all(flood.as_bytes()).await.expect("an open pipe");
+    assert_eq!(other.call::<_, i64>("add", &(1, 2)).await.expect("a sum"), 3);
+    let before = seen.load(Ordering::Relaxed) - 1;
+    assert!(before < 40, "{before} frames came first");
+}
+
 /// Takes a method away when it is dropped.
 struct Unregistering(Rpc, &'static str);
 

@@ -199,6 +199,22 @@ async fn a_unit_lasts_as_long_as_its_connection() {
 }
 
 #[tokio::test]
+async fn names_of_units_have_an_end_together() {
+    let (rpc, _) = server(Transactions::new(|_| ()));
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let mut kept = 0;
+    let refused = loop {
+        let name = format!("{kept:015000}");
+        // Whether there is such a method is asked later.
+        match client.request("missing").ext("transaction", &name).expect("a string").call::<_, ()>(&()).await {
+            Err(error) if error.code() == Some(Code::METHOD_NOT_FOUND) => kept += 1,
+            other => break code(other),
+        }
+    };
+    assert_eq!((refused, kept), (Some(Code::TOO_MANY_CALLS), (4 << 20) / 15_000));
+}
+
+#[tokio::test]
 async fn they_stand_in_the_order_of_the_book() {
     let seen: Arc<Mutex<Vec<Option<Identity<u8>>>>> = Arc::default();
     let rpc = Rpc::new()

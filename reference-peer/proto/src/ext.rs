@@ -18,10 +18,10 @@ impl Ext {
         Self(Raw::map(format, &[]))
     }
 
-    /// Takes an encoded value as ext, if it is a map.
+    /// Takes an encoded value as ext, if it is a map with string keys.
     #[must_use]
     pub fn from_raw(raw: Raw) -> Option<Self> {
-        raw.is_map().then_some(Self(raw))
+        (raw.is_map() && raw.has_string_keys()).then_some(Self(raw))
     }
 
     /// The whole map, encoded.
@@ -42,7 +42,7 @@ impl Ext {
     /// The value of a key, as it came. `None` if there is none.
     #[must_use]
     pub fn raw_value(&self, key: &str) -> Option<Raw> {
-        self.0.entries().into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+        self.0.entry(key)
     }
 
     /// The keys, in order.
@@ -84,5 +84,31 @@ impl Ext {
             None => entries.push((key.to_owned(), value)),
         }
         self.0 = Raw::map(self.0.format(), &entries);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    /// Whoever looks for a key and whoever passes the whole on must see the same.
+    #[test]
+    fn only_a_map_with_string_keys_is_ext() {
+        let ext = |bytes: &'static [u8]| Ext::from_raw(Raw::checked(Format::MessagePack, Bytes::from_static(bytes)));
+        let text = ext(b"\x82\xa1a\x01\xa4auth\xa1x").expect("a map");
+        assert_eq!(text.value::<String>("auth").expect("a key").expect("a string"), "x");
+        for none in [&b"\x82\xa4auth\xa1x\x01\x02"[..], b"\x82\x01\x02\xa4auth\xa1x", b"\x81\xc4\x01a\x01", b"\x05", b"\xc0"] {
+            assert!(ext(none).is_none(), "{}", none.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_last_of_duplicate_keys_is_the_one() {
+        let ext = Ext::from_raw(Raw::checked(Format::Json, Bytes::from_static(br#"{"a":1,"\u0061":2,"b":[{"a":3}]}"#)));
+        let ext = ext.expect("a map");
+        assert_eq!(ext.value::<u8>("a").expect("a key").expect("a number"), 2);
+        assert!(ext.value::<u8>("c").is_none());
     }
 }

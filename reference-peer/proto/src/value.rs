@@ -27,6 +27,16 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
+/// A part of a frame. One that is small beside it is copied: it would keep the whole, and nobody counts that.
+pub(crate) fn cut(frame: &Bytes, part: Range<usize>) -> Bytes {
+    if frame.len() > LARGE && part.len() < frame.len() / 4 {
+        return Bytes::copy_from_slice(&frame[part]);
+    }
+    frame.slice(part)
+}
+
+/// Bytes of a frame that is not kept for a small part of it.
+const LARGE: usize = 4096;
 /// Bytes of a value that are cheaper to copy than to grow a vector for.
 const FEW: usize = 4096;
 
@@ -72,7 +82,7 @@ impl Raw {
         let (short, stored) = match (u8::try_from(part.len()), text[part.start..].first_chunk()) {
             // What comes behind the part is copied with it: so many bytes at once are less work than just the right ones.
             (Ok(length), Some(&bytes)) if part.len() <= SHORT => (length, Stored::Short(bytes)),
-            _ => short(&text[part.clone()]).unwrap_or_else(|| (0, Stored::Long(text.slice(part)))),
+            _ => short(&text[part.clone()]).unwrap_or_else(|| (0, Stored::Long(cut(text, part)))),
         };
         Self { format, short, stored }
     }
@@ -197,6 +207,19 @@ impl Raw {
         }
     }
 
+    /// The value of a key of a map with string keys: the last, where there are several.
+    pub(crate) fn entry(&self, key: &str) -> Option<Self> {
+        match self.format {
+            Format::Json => json::entry(&self.shared_bytes(), key),
+            Format::MessagePack => msgpack::entry(&self.shared_bytes(), key),
+        }
+    }
+
+    /// Whether every key of a map is a string: always so in JSON.
+    pub(crate) fn has_string_keys(&self) -> bool {
+        self.format == Format::Json || msgpack::has_string_keys(&self.shared_bytes())
+    }
+
     /// A map of these entries.
     pub(crate) fn map(format: Format, entries: &[(String, Self)]) -> Self {
         let bytes = match format {
@@ -241,4 +264,22 @@ fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, format: Format, value
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::{LARGE, cut};
+
+    #[test]
+    fn a_small_part_does_not_keep_a_large_frame() {
+        let frame = Bytes::from(vec![b'x'; 8 * LARGE]);
+        for (length, is_copied) in [(8, true), (2 * LARGE - 1, true), (2 * LARGE, false), (8 * LARGE, false)] {
+            let part = cut(&frame, 0..length);
+            assert_eq!((part.len(), part.as_ptr() != frame.as_ptr()), (length, is_copied));
+        }
+        let small = Bytes::from(vec![b'x'; LARGE]);
+        assert_eq!(cut(&small, 0..8).as_ptr(), small.as_ptr());
+    }
 }

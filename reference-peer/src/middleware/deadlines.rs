@@ -68,8 +68,8 @@ impl Deadlines {
 
 impl Hook for Deadlines {
     fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
-        let deadline = frame.ext.as_ref().and_then(deadline_of);
-        let Some(deadline) = deadline.filter(|_| frame.is_first()) else { return Ok(Verdict::Pass) };
+        let ext = frame.ext.as_ref().filter(|_| frame.is_first());
+        let Some(deadline) = ext.and_then(deadline_of) else { return Ok(Verdict::Pass) };
         let left = deadline.saturating_add(millis(self.tolerance)).saturating_sub(now());
         if left <= 0 {
             // r[deadline.passed]

@@ -94,7 +94,10 @@ impl Tracing {
         // A later frame with an ext of its own must not take the place of the first one's.
         if let Some(context) = frame.call().value::<TraceContext>() {
             // r[trace.form]
-            frame.ext_mut().set(TRACE, &context.to_string())?;
+            let text = context.to_string();
+            if frame.ext.as_ref().and_then(|ext| ext.value::<String>(TRACE)).and_then(Result::ok).as_ref() != Some(&text) {
+                frame.ext_mut().set(TRACE, &text)?;
+            }
         }
         Ok(Verdict::Pass)
     }

@@ -19,6 +19,8 @@ pub const TRANSACTION: &str = "transaction";
 /// Units that one connection may begin; an ended one is remembered as long as its connection lives. A call that would begin
 /// one more is answered -32000.
 const MAX_UNITS: usize = 65_536;
+/// Bytes of their names in all. The same holds for them.
+const MAX_NAMES: usize = 4 << 20;
 
 /// A hook that finds, for each inbound call that names one, its unit of work.
 ///
@@ -61,7 +63,7 @@ pub struct Transactions<T> {
     begin: Box<dyn Fn(&str) -> T + Send + Sync>,
     lose: Box<dyn Fn(T) + Send + Sync>,
     /// Of each connection its units by name, those that have ended too. r[transaction.scope]
-    units: Mutex<HashMap<ConnectionId, HashMap<String, Unit<T>>>>,
+    units: Mutex<HashMap<ConnectionId, Units<T>>>,
 }
 
 /// A unit of work, as a handler holds it: kept with the call.
@@ -91,23 +93,32 @@ impl<T: Send + 'static> Transactions<T> {
     /// The unit of that name; begun if there is none. `None`: there are too many.
     fn unit(&self, connection: ConnectionId, name: &str) -> Option<Unit<T>> {
         let mut units = lock(&self.units);
-        let units = units.entry(connection).or_default();
-        if let Some(unit) = units.get(name) {
+        let units = units.entry(connection).or_insert_with(|| Units { by_name: HashMap::new(), bytes: 0 });
+        if let Some(unit) = units.by_name.get(name) {
             return Some(unit.clone());
         }
-        if units.len() >= MAX_UNITS {
+        if units.by_name.len() >= MAX_UNITS || units.bytes + name.len() > MAX_NAMES {
             return None;
         }
         let unit = Unit { value: Arc::new(Mutex::new(Some((self.begin)(name)))) };
-        units.insert(name.to_owned(), unit.clone());
+        units.by_name.insert(name.to_owned(), unit.clone());
+        units.bytes += name.len();
         Some(unit)
     }
 }
 
+/// The units of one connection.
+struct Units<T> {
+    by_name: HashMap<String, Unit<T>>,
+    /// Of their names.
+    bytes: usize,
+}
+
 impl<T: Send + 'static> Hook for Transactions<T> {
     fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
-        let name = frame.ext.as_ref().and_then(|ext| ext.value::<String>(TRANSACTION)).and_then(Result::ok);
-        let Some(name) = name.filter(|_| frame.is_first()) else { return Ok(Verdict::Pass) };
+        let ext = frame.ext.as_ref().filter(|_| frame.is_first());
+        let name = ext.and_then(|ext| ext.value::<String>(TRANSACTION)).and_then(Result::ok);
+        let Some(name) = name else { return Ok(Verdict::Pass) };
         let Some(unit) = self.unit(frame.call().connection(), &name) else {
             return Ok(Verdict::AnswerError(RemoteError::of(Code::TOO_MANY_CALLS)));
         };
@@ -122,7 +133,8 @@ impl<T: Send + 'static> Hook for Transactions<T> {
     fn disconnected(&self, connection: ConnectionId) {
         let units = lock(&self.units).remove(&connection);
         // r[transaction.lost] A handler that still holds one finds that it has ended.
-        units.into_iter().flatten().filter_map(|(_, unit)| unit.end()).for_each(&self.lose);
+        let units = units.into_iter().flat_map(|units| units.by_name);
+        units.filter_map(|(_, unit)| unit.end()).for_each(&self.lose);
     }
 }
 

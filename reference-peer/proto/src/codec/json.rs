@@ -289,6 +289,16 @@ pub(crate) fn entries(bytes: &Bytes) -> Vec<(String, Raw)> {
     if read.is_ok() { all } else { Vec::new() }
 }
 
+pub(crate) fn entry(bytes: &Bytes, key: &str) -> Option<Raw> {
+    let mut found = None;
+    let read = scan(bytes, usize::MAX, |name, value| {
+        if string(name.text).is_some_and(|name| name == key) {
+            found = Some(value);
+        }
+    });
+    found.filter(|_| read.is_ok()).map(|value| Raw::part(Format::Json, bytes, value))
+}
+
 pub(crate) fn map(entries: &[(String, Raw)]) -> Bytes {
     let mut out = BytesMut::new();
     out.put_u8(b'{');

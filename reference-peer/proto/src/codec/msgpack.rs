@@ -10,7 +10,7 @@ use duplex_spec::{Code, Id};
 use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecodable};
 use crate::error::RemoteError;
 use crate::ext::Ext;
-use crate::value::{Format, Raw};
+use crate::value::{Format, Raw, cut};
 use once::each_key_once;
 
 /// The codec `msgpack`.
@@ -188,7 +188,7 @@ fn for_each_entry(bytes: &Bytes, depth: usize, mut each: impl FnMut(&[u8], Bytes
         // r[codec.msgpack.form] r[codec.msgpack.keys]
         let key = string(&bytes[at..key_end]).ok_or(Undecodable("a member name is no string".into()))?;
         let value_end = skip(bytes, key_end, depth.saturating_sub(1))?;
-        each(key.as_bytes(), bytes.slice(key_end..value_end));
+        each(key.as_bytes(), cut(bytes, key_end..value_end));
         at = value_end;
     }
     Ok(at)
@@ -299,6 +299,20 @@ pub(crate) fn entries(bytes: &Bytes) -> Vec<(String, Raw)> {
         all.push((String::from_utf8_lossy(key).into_owned(), raw(value)));
     });
     if read.is_ok() { all } else { Vec::new() }
+}
+
+pub(crate) fn entry(bytes: &Bytes, key: &str) -> Option<Raw> {
+    let mut found = None;
+    let read = for_each_entry(bytes, usize::MAX, |name, value| {
+        if name == key.as_bytes() {
+            found = Some(value);
+        }
+    });
+    found.filter(|_| read.is_ok()).map(raw)
+}
+
+pub(crate) fn has_string_keys(bytes: &Bytes) -> bool {
+    for_each_entry(bytes, usize::MAX, |_, _| {}).is_ok()
 }
 
 pub(crate) fn map(entries: &[(String, Raw)]) -> Bytes {

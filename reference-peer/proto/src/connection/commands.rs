@@ -103,6 +103,7 @@ impl Connection {
             ArgFrame::End => (None, Some(Ok(()))),
             ArgFrame::Aborted(error) => (None, Some(Err(Failure::Aborted(error)))),
         };
+        let before = serving.inbox.bytes();
         if let Some(item) = item {
             if serving.id.is_some() && !serving.reply_open {
                 return Delivery::Ignored;
@@ -111,14 +112,13 @@ impl Connection {
                 self.overflow(key, end.is_some());
                 return Delivery::Overflow;
             }
-            let before = serving.inbox.bytes();
             serving.inbox.push(item);
-            self.buffered_bytes += serving.inbox.bytes() - before;
-        }
-        if let Some(end) = end {
-            serving.inbox.end(end);
         }
         let is_crowded = serving.inbox.begins_to_crowd(items, total);
+        if let Some(end) = end {
+            serving.inbox.end(within(end, buffered, total));
+        }
+        self.buffered_bytes += serving.inbox.bytes() - before;
         if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
@@ -421,21 +421,22 @@ impl Connection {
             ReplyFrame::Error(error) => (None, Some(Err(Failure::Remote(error)))),
             ReplyFrame::Bad(why) => (None, Some(Err(Failure::BadReply(why)))),
         };
+        let before = call.inbox.bytes();
         if let Some(item) = item {
             if call.inbox.len() >= items || buffered.saturating_add(item.bytes().len()) > total {
                 self.fail_call(id, Failure::Overflow);
                 return Delivery::Overflow;
             }
-            let before = call.inbox.bytes();
             call.inbox.push(item);
-            self.buffered_bytes += call.inbox.bytes() - before;
         }
         let is_crowded = call.inbox.begins_to_crowd(items, total);
+        let is_end = end.is_some();
         if let Some(end) = end {
-            call.inbox.end(end);
-            if call.begin_telling() {
-                self.caller.put_ended(id, told);
-            }
+            call.inbox.end(within(end, buffered, total));
+        }
+        self.buffered_bytes += call.inbox.bytes() - before;
+        if is_end && call.begin_telling() {
+            self.caller.put_ended(id, told);
         }
         if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
@@ -517,6 +518,17 @@ impl Connection {
         }
         self.put_frame(|_| {});
         Ok(())
+    }
+}
+
+/// An end, without what the other side said of it where that is more than may wait unread. r[limit.buffered-bytes.over]
+fn within(end: Result<(), Failure>, buffered: usize, limit: usize) -> Result<(), Failure> {
+    match end {
+        Err(failure) if buffered.saturating_add(failure.bytes()) > limit => Err(match failure {
+            Failure::Aborted(_) => Failure::Aborted(None),
+            _ => Failure::Overflow,
+        }),
+        end => end,
     }
 }
 

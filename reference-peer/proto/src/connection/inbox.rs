@@ -44,6 +44,19 @@ pub enum Failure {
     Timeout,
 }
 
+impl Failure {
+    /// The bytes of what the other side said of it, where that is worth counting.
+    pub(crate) fn bytes(&self) -> usize {
+        let bytes = match self {
+            Self::Remote(error) | Self::Aborted(Some(error)) => {
+                error.message.len() + error.data.as_ref().map_or(0, |data| data.bytes().len())
+            }
+            _ => 0,
+        };
+        if bytes > SMALL { bytes } else { 0 }
+    }
+}
+
 /// What waits unread on a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
@@ -53,7 +66,8 @@ pub struct Backlog {
     pub is_crowded: bool,
 }
 
-/// Items up to this many bytes are copied when they have to wait behind others: each would keep all that was read with it.
+/// Items up to this many bytes are copied when they have to wait behind others: each would keep all that was read with it. Errors
+/// up to this long are not counted: there is one for each call.
 const SMALL: usize = 4096;
 
 /// Unread items of one channel.
@@ -64,6 +78,7 @@ pub(crate) struct Inbox {
     /// Those behind it: apart, as the failure.
     #[expect(clippy::box_collection, reason = "most channels have none, and every channel has room for it")]
     items: Option<Box<VecDeque<Raw>>>,
+    /// Of the items, and of what an error of the other side says.
     bytes: usize,
     /// Whether its reader is far behind.
     is_crowded: bool,
@@ -113,7 +128,10 @@ impl Inbox {
 
     /// The first end holds.
     pub(crate) fn end(&mut self, end: Result<(), Failure>) {
-        self.end.get_or_insert_with(|| end.map_err(Box::new));
+        if self.end.is_none() {
+            self.bytes += end.as_ref().err().map_or(0, Failure::bytes);
+            self.end = Some(end.map_err(Box::new));
+        }
     }
 
     /// The next item or the end; an item's bytes no longer count.
@@ -125,7 +143,11 @@ impl Inbox {
         match &self.end {
             None => Read::Pending,
             Some(Ok(())) => Read::End,
-            Some(Err(failure)) => Read::Failed(Failure::clone(failure)),
+            Some(Err(failure)) => {
+                // It is read from now on; said again, it is the same.
+                self.bytes = 0;
+                Read::Failed(Failure::clone(failure))
+            }
         }
     }
 }

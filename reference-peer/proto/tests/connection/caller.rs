@@ -154,6 +154,30 @@ fn more_than_the_limit_unread_is_a_local_overflow() {
 }
 
 #[test]
+fn what_errors_say_counts_while_it_is_unread() {
+    let mut end = End::greeted();
+    let length = end.core.limits().buffered_bytes / 3;
+    let says = |length| RemoteError::new(7, "x".repeat(length));
+    let ids = [(); 4].map(|()| call(&mut end, false));
+    for id in ids {
+        end.core.deliver_reply(id, ReplyFrame::Error(says(length)));
+    }
+    assert_eq!(end.core.buffered_bytes(), 3 * length);
+    for id in &ids[..3] {
+        // Read again, it is the same, and counts no more.
+        for _ in 0..2 {
+            assert_eq!(end.core.read_reply(*id), Read::Failed(Failure::Remote(says(length))));
+        }
+    }
+    assert_eq!(end.core.read_reply(ids[3]), Read::Failed(Failure::Overflow));
+    assert_eq!(end.core.buffered_bytes(), 0);
+    // A short one always has room.
+    let id = call(&mut end, false);
+    end.core.deliver_reply(id, ReplyFrame::Error(says(4000)));
+    assert_eq!((end.core.buffered_bytes(), end.core.read_reply(id)), (0, Read::Failed(Failure::Remote(says(4000)))));
+}
+
+#[test]
 fn a_call_that_was_not_sent_is_none() {
     let mut limits = Limits::default();
     limits.frame = 200;

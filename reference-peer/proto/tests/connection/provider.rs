@@ -260,6 +260,25 @@ fn nothing_drains_once_nothing_comes_in() {
 }
 
 #[test]
+fn an_abort_that_says_more_than_may_wait_is_one_without_a_word() {
+    let mut limits = Limits::default();
+    limits.buffered_bytes = 10_000;
+    let mut end = End::greeted_with(limits);
+    for (id, length) in [(1, 4000), (2, 9000), (3, 9000)] {
+        let error = format!(r#"{{"code":7,"message":"{}"}}"#, "x".repeat(length));
+        end.lines(&[
+            &format!(r#"{{"type":"req","id":{id},"method":"m","more":true}}"#),
+            &format!(r#"{{"type":"req","id":{id},"method":"m","error":{error}}}"#),
+        ]);
+    }
+    for (key, length) in end.started.clone().into_iter().zip([Some(4000), Some(9000), None]) {
+        assert!(matches!(end.core.read_args(key), Read::Item(_)));
+        let said = length.map(|length| RemoteError::new(7, "x".repeat(length)));
+        assert_eq!(end.core.read_args(key), Read::Failed(Failure::Aborted(said)));
+    }
+}
+
+#[test]
 fn a_call_ends_as_its_reply_says_though_the_reply_closes_the_connection() {
     let mut limits = Limits::default();
     (limits.outbound_bytes, limits.frame) = (0, 150);
