@@ -191,7 +191,7 @@ impl Address {
         }
     }
 
-    /// Listens. A Unix socket must not be there yet.
+    /// Listens. A Unix socket must not be there yet, and stays when the listener is dropped: remove its file then.
     ///
     /// # Errors
     /// When the address is in use or not this machine's, or of a kind on which nobody can listen.

@@ -99,7 +99,7 @@ impl Channel {
     ///
     /// # Errors
     /// [`Error::Remote`] when the provider ended its results with an error, [`Error::Aborted`] when the caller gave its
-    /// arguments up, [`Error::Closed`] when the connection ended first.
+    /// arguments up, [`Error::Ended`] in a handler that has replied for good, [`Error::Closed`] when the connection ended first.
     pub async fn recv<T: DeserializeOwned>(&mut self) -> Result<Option<T>, Error> {
         self.recv_raw().await?.map(|item| item.decode()).transpose().map_err(self.unfit())
     }
@@ -168,7 +168,8 @@ impl Channel {
     /// Sends an item; more follow. Waits while too much waits to be written.
     ///
     /// # Errors
-    /// When the item cannot be sent, or this side has ended.
+    /// When the item cannot be sent, or this side has ended: [`Error::Ended`] where the other side has answered for good. What it
+    /// answered, an error say, is received.
     pub async fn send<T: Serialize + ?Sized>(&self, item: &T) -> Result<(), Error> {
         self.sender.send(item).await
     }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use duplex_proto::{Connection, Deframer, Framing};
 use tokio::task::AbortHandle;
 
+use crate::connection::TransportKind;
 use crate::link::{Link, Status};
 use crate::transport::{FrameReader, Input};
 
@@ -172,15 +173,20 @@ async fn end(link: &Arc<Link>, reader: &mut dyn FrameReader, input_ended: bool, 
         }
     };
     tokio::pin!(discard, written);
-    let mut is_discarded = false;
+    let mut is_discarded = input_ended;
     loop {
         tokio::select! {
             () = &mut written => break,
-            () = &mut discard, if !input_ended && !is_discarded => is_discarded = true,
+            () = &mut discard, if !is_discarded => is_discarded = true,
         }
     }
+    if !is_discarded && link.info().transport() == TransportKind::Child {
+        // Whoever ends its program now would take the child's last words away.
+        _ = tokio::time::timeout(LINGER, &mut discard).await;
+        is_discarded = true;
+    }
     link.let_go();
-    if !input_ended && !is_discarded {
+    if !is_discarded {
         _ = tokio::time::timeout(LINGER, discard).await;
     }
 }

@@ -82,7 +82,8 @@ pub enum Error {
     /// A hook of this peer failed, or answered.
     #[error("a hook ended the call")]
     Hook,
-    /// This side of the call has ended already.
+    /// This side of the call has ended already: it has sent its last, or the other side has answered for good. What it answered, a
+    /// caller [receives](crate::Channel::recv).
     #[error("this side of the call has ended")]
     Ended,
     /// A single value was asked for, and a stream came.
@@ -181,6 +182,7 @@ impl From<Failure> for Error {
             Failure::Invalid => Self::BadRequest,
             Failure::BadReply(why) => Self::BadReply(why),
             Failure::Overflow => Self::Overflow,
+            Failure::Answered => Self::Ended,
             Failure::Hook => Self::Hook,
             Failure::Unsendable => Self::Unsendable,
             Failure::Timeout => Self::Timeout,

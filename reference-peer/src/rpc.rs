@@ -306,7 +306,8 @@ impl Rpc {
     }
 
     /// Closes every connection gracefully, those of clones included, as [`Peer::shutdown`] does for one, all at once. Returns when
-    /// there is none any more. A server drops the future of [`Rpc::serve`] first, which takes new ones:
+    /// there is none any more. A server drops the future of [`Rpc::serve`] first, which takes new ones; and it tells handlers that
+    /// stream without an end to return, or waits the whole limit for them:
     ///
     /// ```
     /// use std::time::Duration;

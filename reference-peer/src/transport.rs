@@ -101,7 +101,8 @@ pub enum Close {
     TooLong,
 }
 
-/// What becomes of a child process that still runs a second after its connection was closed.
+/// What becomes of a child process whose output has not ended a second after its connection was closed. Whoever awaits
+/// [`Peer::closed`](crate::Peer::closed) gives it that second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ChildEnd {
     /// It is killed.
@@ -236,6 +237,9 @@ impl Transport {
     }
 
     /// This process's standard input and output. Nothing else may write to standard output then.
+    ///
+    /// A read of standard input cannot be given up: a program that ends of itself, before its parent ends that, shuts its runtime
+    /// down with [`tokio::runtime::Runtime::shutdown_background`] or calls [`std::process::exit`].
     #[must_use]
     pub fn stdio(framing: Framing) -> Self {
         Self::from_halves(tokio::io::stdin(), tokio::io::stdout(), framing).with_kind(TransportKind::Stdio)

@@ -25,7 +25,12 @@ const PIECE: usize = 32 * 1024;
 /// Shutting the writing side down ends the stream: a caller reads on until the provider ends its own; a provider that shuts
 /// down has ended the call, and reads nothing more. A tunnel that is dropped before has failed for the other side, so that what
 /// was cut off is not taken for whole. A caller's tunnel opens with the first byte that it writes, or with its end. What is written
-/// is on its way at once, without a flush, unless too much waits to be written already.
+/// is on its way at once, without a flush, unless too much waits to be written already. When the other side has answered the call
+/// for good, writing fails as on a broken pipe; why, reading says.
+///
+/// A tunnel has no window of its own. A reader that stands still for longer than a tenth of a second while more comes than may wait
+/// unread ([`Limits::buffered_items`](crate::Limits) and [`Limits::buffered_bytes`](crate::Limits)) loses the call: who writes what was
+/// read to a slow place raises them, or has a task of its own for that.
 ///
 /// ```
 /// use duplex_peer::{BoxError, Channel, Framing, Rpc, Transport};
@@ -120,6 +125,7 @@ fn as_io(error: Error) -> io::Error {
         Error::Closed => io::ErrorKind::ConnectionAborted,
         Error::Ended => io::ErrorKind::BrokenPipe,
         Error::Aborted(_) => io::ErrorKind::UnexpectedEof,
+        Error::Timeout => io::ErrorKind::TimedOut,
         _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)

@@ -143,12 +143,13 @@ fn exit_codes_say_who_is_to_blame() {
     let error: Value = serde_json::from_str(&remote.err).expect("JSON");
     assert_eq!((remote.code, &error["code"]), (Some(1), &json!(-32601)));
 
-    let cases: [(&[&str], &str, i32, &str); 17] = [
+    let cases: [(&[&str], &str, i32, &str); 18] = [
         (&["call", &demo, "add", "[1,"], "", 2, "argument 1 is no JSON"),
         (&["call", &demo, "--terminal", "shell", "1"], "", 2, "'--terminal' cannot be used with"),
         (&["call", &demo, "shell", "5"], "", 1, "-32602"),
         (&["call", &demo, "echo", "-"], "1\nx\n", 2, "line 2 of standard input is no JSON"),
         (&["call", &demo, "--ext", "1", "add"], "", 2, "--ext has to be a JSON object"),
+        (&["describe", "--ext", "auth", &demo], "", 2, "--ext has to be a JSON object"),
         (&["call", "nowhere", "add"], "", 2, "it has to be tcp://host:port"),
         (&["call", "--codec", "msgpack", "--framing", "newline", &demo, "add"], "", 2, "newline framing carries text only"),
         (&["call", "--timeout", "-1", &demo, "add"], "", 2, "a number of seconds that is not negative"),

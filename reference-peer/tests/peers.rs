@@ -576,6 +576,27 @@ async fn answers_wait_for_a_caller_that_does_not_read_and_refusals_do_not() {
     assert_eq!(served.end_reason(), Some(EndReason::Limit("outbound_bytes")));
 }
 
+#[tokio::test]
+async fn a_handler_that_reads_on_after_its_reply_is_told_so() {
+    let rpc = Rpc::new();
+    let (told, mut hears) = mpsc::unbounded_channel();
+    rpc.register("early", move |mut channel: Channel| {
+        let told = told.clone();
+        async move {
+            channel.argument::<i64>().await?;
+            channel.send_last(&1).await?;
+            let read = channel.recv::<i64>().await;
+            Ok(told.send(matches!(read, Err(Error::Ended)) && channel.peer().is_open())?)
+        }
+    })
+    .expect("a free name");
+    let (client, _served) = join(&Rpc::new(), &rpc).await;
+    let mut channel = client.open("early");
+    channel.send(&1).await.expect("an open call");
+    assert_eq!(channel.recv::<i64>().await.expect("a result"), Some(1));
+    assert_eq!(hears.recv().await, Some(true));
+}
+
 /// Counts the frames that come in.
 struct Counting(Arc<AtomicUsize>);
 

@@ -82,6 +82,15 @@ async fn a_child_process_is_a_connection_and_its_end_is_the_connections() {
     let peer = Rpc::new().handshake(child.connect(Framing::Newline).await.expect("a program")).await.expect("an answer");
     peer.closed().await;
     assert_eq!(peer.end_reason(), Some(EndReason::Remote));
+    // One that still has something to do when its input has ended is let do it.
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("done");
+    let child = format!(r#"exec:sh -c "read greeting && echo +OK; cat; sleep 0.1; touch '{}'""#, path.display());
+    let child: Address = child.parse().expect("an address");
+    let peer = Rpc::new().handshake(child.connect(Framing::Newline).await.expect("a program")).await.expect("an answer");
+    peer.close();
+    peer.closed().await;
+    assert!(path.exists());
     let missing: Address = "exec:/no/such/program".parse().expect("an address");
     assert!(matches!(missing.connect(Framing::Length).await, Err(ConnectError::Io(..))));
 }

@@ -19,8 +19,8 @@ pub const TRACE: &str = "trace";
 
 /// A hook that makes a span of every call, in both directions, and continues the trace that a call came with.
 ///
-/// The handler of a call runs inside its span; calls from inside it continue the trace by inheritance. A call that belongs to no
-/// traced work begins a trace.
+/// The handler of a call runs inside its span; calls through its channel continue the trace by inheritance. Every other call begins
+/// a trace, inside a span of the program too, unless [`TRACE`] is in its ext.
 ///
 /// ```
 /// use duplex_peer::middleware::{TraceContext, Tracing};

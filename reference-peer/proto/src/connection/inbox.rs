@@ -36,6 +36,8 @@ pub enum Failure {
     BadReply(&'static str),
     /// More came than the limits let wait unread.
     Overflow,
+    /// The handler's own reply has ended the call, and nothing more is read for it.
+    Answered,
     /// A hook failed, or answered in the other side's place.
     Hook,
     /// An argument has no encoding, or does not fit a frame.

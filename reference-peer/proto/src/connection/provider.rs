@@ -112,7 +112,7 @@ impl Provider {
         serving.reply_open = false;
         let args_open = std::mem::replace(&mut serving.args_open, false);
         if args_open {
-            serving.inbox.end(Err(Failure::Closed));
+            serving.inbox.end(Err(Failure::Answered));
             self.drain(id);
         } else {
             self.ids.remove(&id);

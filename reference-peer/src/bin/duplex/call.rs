@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use duplex_peer::{Address, BoxError, Channel, Code, Error, Ext, Peer, Raw, RemoteError, Rpc, Sender};
-use serde_json::{Value, json};
+use duplex_peer::{Address, BoxError, Channel, Code, Error, Peer, RemoteError, Rpc, Sender};
+use serde_json::{Map, Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Failure, Wire, json_line, print, print_line};
+use crate::{Failure, Metadata, Wire, json_line, print, print_line, with_ext};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,9 +35,8 @@ pub(crate) struct Options {
     /// Send a notification: no result is waited for
     #[arg(long)]
     notify: bool,
-    /// Metadata that goes with the call: a JSON object
-    #[arg(long, value_name = "JSON")]
-    ext: Option<String>,
+    #[command(flatten)]
+    metadata: Metadata,
     /// Give up after so many seconds, connecting included
     #[arg(long, value_name = "SECONDS", value_parser = seconds, allow_negative_numbers = true)]
     timeout: Option<Duration>,
@@ -78,10 +77,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
     if options.notify && (arguments.and_lines.is_some() || arguments.values.len() > 1) {
         return Err(Failure::Usage("a notification takes at most one argument".to_owned()));
     }
-    let ext = options.ext.as_deref().map(|text| parse("--ext", text)).transpose()?;
-    if ext.as_ref().is_some_and(|ext| !ext.is_object()) {
-        return Err(Failure::Usage("--ext has to be a JSON object, such as '{\"auth\": \"Bearer 3f9a\"}'".to_owned()));
-    }
+    let ext = options.metadata.parse()?;
     // One that is too far for the clock is none.
     let deadline = options.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let rpc = Rpc::new();
@@ -107,15 +103,11 @@ async fn within<T>(deadline: Option<Instant>, future: impl Future<Output = T>) -
     }
 }
 
-async fn call(peer: &Peer, options: &Options, mut arguments: Arguments, ext: Option<Value>) -> Result<(), Failure> {
+async fn call(peer: &Peer, options: &Options, mut arguments: Arguments, ext: Map<String, Value>) -> Result<(), Failure> {
     if options.callback {
         arguments.put_callback(peer);
     }
-    let mut request = peer.request(&options.method);
-    if let Some(ext) = ext {
-        let ext = Raw::encode(peer.format(), &ext).map_err(Error::from)?;
-        request = Ext::from_raw(ext).into_iter().fold(request, |request, ext| request.ext_map(&ext));
-    }
+    let request = with_ext(peer.request(&options.method), &ext)?;
     if options.notify {
         return Ok(request.notify(&arguments.values.pop().unwrap_or_default()).await?);
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use duplex_peer::{Address, Code, Error, Peer, Rpc};
 use serde_json::{Map, Value, json};
 
-use crate::{Failure, Wire, print_line};
+use crate::{Failure, Metadata, Wire, print_line, with_ext};
 
 const EXAMPLES: &str = "\
 Duplex has no built-in description. Asked for are, in this order:
@@ -30,13 +30,16 @@ pub(crate) struct Options {
     /// Where the peer is
     address: Address,
     #[command(flatten)]
+    metadata: Metadata,
+    #[command(flatten)]
     wire: Wire,
 }
 
 pub(crate) async fn run(options: Options) -> Result<(), Failure> {
+    let ext = options.metadata.parse()?;
     // A connection for each: there are peers that die of a method that they do not have.
     let peer = options.wire.connect(&Rpc::new(), &options.address).await?;
-    let mut description = ask(&peer, "conformance.describe", &Value::Null).await?;
+    let mut description = ask(&peer, &ext, "conformance.describe", &Value::Null).await?;
     close(&peer).await;
     if description.is_none() {
         let peer = options.wire.connect(&Rpc::new(), &options.address).await.map_err(|failure| match failure {
@@ -45,7 +48,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Failure> {
             }
             failure => failure,
         })?;
-        description = reflect(&peer).await?.map(|methods| json!({ "methods": methods }));
+        description = reflect(&peer, &ext).await?.map(|methods| json!({ "methods": methods }));
         close(&peer).await;
     }
     let Some(description) = description else {
@@ -62,19 +65,20 @@ async fn close(peer: &Peer) {
     peer.closed().await;
 }
 
-async fn reflect(peer: &Peer) -> Result<Option<Map<String, Value>>, Failure> {
-    let Some(Value::Array(names)) = ask(peer, "reflect.methods", &Value::Null).await? else { return Ok(None) };
+async fn reflect(peer: &Peer, ext: &Map<String, Value>) -> Result<Option<Map<String, Value>>, Failure> {
+    let Some(Value::Array(names)) = ask(peer, ext, "reflect.methods", &Value::Null).await? else { return Ok(None) };
     let mut methods = Map::new();
     for name in names.iter().filter_map(Value::as_str) {
-        let description = ask(peer, "reflect.describe", &Value::from(name)).await?;
+        let description = ask(peer, ext, "reflect.describe", &Value::from(name)).await?;
         methods.insert(name.to_owned(), description.unwrap_or_default());
     }
     Ok(Some(methods))
 }
 
 /// What a method says; `None` if there is no such method, if nothing is said of it, or if asking for it ended the connection.
-async fn ask(peer: &Peer, method: &str, argument: &Value) -> Result<Option<Value>, Failure> {
-    match peer.request(method).timeout(PATIENCE).call::<_, Value>(argument).await {
+async fn ask(peer: &Peer, ext: &Map<String, Value>, method: &str, argument: &Value) -> Result<Option<Value>, Failure> {
+    let request = with_ext(peer.request(method).timeout(PATIENCE), ext)?;
+    match request.call::<_, Value>(argument).await {
         Ok(value) => Ok(Some(value)),
         Err(Error::Remote(error)) if error.code == Code::METHOD_NOT_FOUND => Ok(None),
         Err(Error::Closed | Error::Timeout) => Ok(None),

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use duplex_peer::{
-    Address, Codec, ConnectError, EndReason, Error, Format, Framing, Json, MessagePack, Peer, Raw, RemoteError, Rpc,
+    Address, Codec, ConnectError, EndReason, Error, Format, Framing, Json, MessagePack, Peer, Raw, RemoteError, Request, Rpc,
 };
 
 const EXAMPLES: &str = "\
@@ -64,6 +64,14 @@ struct Wire {
     /// How frames lie in a byte stream; WebSocket needs none
     #[arg(long, value_enum, default_value_t = FramingName::Length)]
     framing: FramingName,
+}
+
+/// What goes with calls.
+#[derive(Args)]
+struct Metadata {
+    /// Metadata that goes with the call: a JSON object
+    #[arg(long, value_name = "JSON")]
+    ext: Option<String>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -168,6 +176,18 @@ impl Wire {
             error => Failure::Unreachable(format!("{address}: {error}")),
         })
     }
+}
+
+impl Metadata {
+    fn parse(&self) -> Result<serde_json::Map<String, serde_json::Value>, Failure> {
+        serde_json::from_str(self.ext.as_deref().unwrap_or("{}")).map_err(|error| {
+            Failure::Usage(format!("--ext has to be a JSON object, such as '{{\"auth\": \"Bearer 3f9a\"}}': {error}"))
+        })
+    }
+}
+
+fn with_ext(request: Request, ext: &serde_json::Map<String, serde_json::Value>) -> Result<Request, Failure> {
+    Ok(ext.iter().try_fold(request, |request, (key, value)| request.ext(key, value)).map_err(Error::from)?)
 }
 
 /// A value as one line of JSON.
