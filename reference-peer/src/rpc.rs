@@ -138,7 +138,8 @@ impl Rpc {
         }
     }
 
-    /// Registers a function of one value that returns one value.
+    /// Registers a function of one value that returns one value. It sees nothing else of the call: for who calls, for ext or to
+    /// call back, take [`Rpc::register`].
     ///
     /// # Errors
     /// As [`Rpc::register`].

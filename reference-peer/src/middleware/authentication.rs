@@ -15,7 +15,9 @@ const AUTH: &str = "auth";
 /// caller, or `None` to have the call refused with -32002. It must not wait. A credential that holds for a whole connection, such
 /// as a certificate or an earlier call that logged in, is kept with the [`ConnectionInfo`](crate::ConnectionInfo), which shows how.
 ///
-/// The credential itself goes no further: it is taken out of ext, so a call from inside the handler does not carry it on.
+/// The credential itself goes no further: it is taken out of ext, so a call from inside the handler does not carry it on. Calls of
+/// this peer's callbacks are inbound calls like all others: the other side sends a credential with them, too, or the judge lets
+/// their names pass, which begin with `_callback.`.
 ///
 /// The handler, and every hook behind this one, finds the identity with the call:
 ///
