@@ -27,12 +27,9 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A part of a frame. One that is small beside it is copied: it would keep the whole, and nobody counts that.
-pub(crate) fn cut(frame: &Bytes, part: Range<usize>) -> Bytes {
-    if frame.len() > LARGE && part.len() < frame.len() / 4 {
-        return Bytes::copy_from_slice(&frame[part]);
-    }
-    frame.slice(part)
+/// A part of a frame, to be kept. One that is small beside it is copied: it would keep the whole, and nobody counts that.
+pub(crate) fn kept(frame: &Bytes, part: Bytes) -> Bytes {
+    if frame.len() > LARGE && part.len() < frame.len() / 4 { Bytes::copy_from_slice(&part) } else { part }
 }
 
 /// Bytes of a frame that is not kept for a small part of it.
@@ -82,7 +79,7 @@ impl Raw {
         let (short, stored) = match (u8::try_from(part.len()), text[part.start..].first_chunk()) {
             // What comes behind the part is copied with it: so many bytes at once are less work than just the right ones.
             (Ok(length), Some(&bytes)) if part.len() <= SHORT => (length, Stored::Short(bytes)),
-            _ => short(&text[part.clone()]).unwrap_or_else(|| (0, Stored::Long(cut(text, part)))),
+            _ => short(&text[part.clone()]).unwrap_or_else(|| (0, Stored::Long(kept(text, text.slice(part))))),
         };
         Self { format, short, stored }
     }
@@ -270,16 +267,16 @@ fn encode_into<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, format: Format, value
 mod tests {
     use bytes::Bytes;
 
-    use super::{LARGE, cut};
+    use super::{LARGE, kept};
 
     #[test]
     fn a_small_part_does_not_keep_a_large_frame() {
         let frame = Bytes::from(vec![b'x'; 8 * LARGE]);
         for (length, is_copied) in [(8, true), (2 * LARGE - 1, true), (2 * LARGE, false), (8 * LARGE, false)] {
-            let part = cut(&frame, 0..length);
+            let part = kept(&frame, frame.slice(..length));
             assert_eq!((part.len(), part.as_ptr() != frame.as_ptr()), (length, is_copied));
         }
         let small = Bytes::from(vec![b'x'; LARGE]);
-        assert_eq!(cut(&small, 0..8).as_ptr(), small.as_ptr());
+        assert_eq!(kept(&small, small.slice(..8)).as_ptr(), small.as_ptr());
     }
 }

@@ -10,7 +10,7 @@ use duplex_spec::{Code, Id};
 use super::{Codec, ErrorMember, IdMember, Kind, Message, More, Outgoing, Undecodable};
 use crate::error::RemoteError;
 use crate::ext::Ext;
-use crate::value::{Format, Raw, cut};
+use crate::value::{Format, Raw, kept};
 use once::each_key_once;
 
 /// The codec `msgpack`.
@@ -40,12 +40,12 @@ impl Codec for MessagePack {
         let end = for_each_entry(&frame, depth, |key, value| match key {
             b"type" => message.kind = kind(&value),
             b"id" => message.id = id(&value),
-            b"method" => message.method = Some(raw(value)),
-            b"payload" => message.payload = raw(each_key_once(value)),
+            b"method" => message.method = Some(raw(kept(&frame, value))),
+            b"payload" => message.payload = raw(each_key_once(kept(&frame, value))),
             b"more" => message.more = more(&value),
             b"end" => message.end = value.as_ref() == [TRUE],
-            b"error" => message.error = error(&value),
-            b"ext" => message.ext = Ext::from_raw(raw(each_key_once(value))),
+            b"error" => message.error = error(&kept(&frame, value)),
+            b"ext" => message.ext = Ext::from_raw(raw(each_key_once(kept(&frame, value)))),
             _ => {}
         })?;
         // r[codec.msgpack.reject]
@@ -188,7 +188,7 @@ fn for_each_entry(bytes: &Bytes, depth: usize, mut each: impl FnMut(&[u8], Bytes
         // r[codec.msgpack.form] r[codec.msgpack.keys]
         let key = string(&bytes[at..key_end]).ok_or(Undecodable("a member name is no string".into()))?;
         let value_end = skip(bytes, key_end, depth.saturating_sub(1))?;
-        each(key.as_bytes(), cut(bytes, key_end..value_end));
+        each(key.as_bytes(), bytes.slice(key_end..value_end));
         at = value_end;
     }
     Ok(at)

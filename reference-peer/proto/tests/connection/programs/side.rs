@@ -319,6 +319,9 @@ impl Side {
             if served.id.is_some() {
                 check_read(&served.reader, frames, served.is_local);
             }
+            if served.reader.end == Some(Read::Failed(Failure::Answered)) {
+                assert!(!self.core.is_unanswered(served.key), "{:?} ended before its reply", served.id);
+            }
         }
     }
 
@@ -391,7 +394,7 @@ fn check_read(reader: &Reader, frames: &[Sent], is_local: bool) {
             assert_eq!(Some(&Sent::Error(error.code.0)), last, "an error that was not sent");
             assert!(is_whole, "an error before the items: {reader:?}");
         }
-        (Some(Read::Failed(Failure::Closed | Failure::Invalid | Failure::Unsendable)) | None, _) => {}
+        (Some(Read::Failed(Failure::Answered | Failure::Closed | Failure::Invalid | Failure::Unsendable)) | None, _) => {}
         (Some(end), _) => panic!("nothing explains {end:?}"),
     }
 }
