@@ -68,6 +68,7 @@
 //! | listen, connect | [`Address`] with [`Rpc::serve`] and [`Rpc::connect`]: TCP, WebSocket, Unix sockets, child processes, standard streams |
 //! | use a stream of your own, such as TLS | [`Transport::new`], then [`Rpc::handshake`] or [`Rpc::accept`] |
 //! | know who is at the other end | [`Peer::info`] |
+//! | stop a server | [`Rpc::shutdown`] |
 //! | trace, authenticate, allow, limit in time, transact | [`middleware`] |
 //! | see or change every frame | a [`Hook`] |
 //! | put a `tower` layer around calls | [`Peer::service`], [`Rpc::register_service`] |
@@ -96,10 +97,12 @@
 //! # Limits and flow
 //!
 //! Whatever a peer holds for another has an end: [`Limits`] has the numbers, and each says what happens there. Sending waits
-//! while too much waits to be written, and reading pauses for a channel whose reader is behind and catching up: up to a second, and
-//! not for one that reads nothing for 100 ms, since the frame that it waits for may be behind. A channel whose reader falls further
-//! behind fails by itself, with [`Error::Overflow`] or -32001; the bytes that wait unread on all channels together have a limit of
-//! their own, and there the call fails whose item comes next.
+//! while too much waits to be written, and so do answers: the calls of a caller that does not read stay open, up to the limit
+//! of open calls, and what nobody waits to send ends the connection at the limit of outbound bytes. Reading goes on meanwhile;
+//! it pauses for a channel whose reader is behind and catching up: up to a second, and not for one that reads nothing for 100
+//! ms, since the frame that it waits for may be behind. A channel whose reader falls further behind fails by itself, with
+//! [`Error::Overflow`] or -32001; the bytes that wait unread on all channels together have a limit of their own, and there the
+//! call fails whose item comes next.
 //!
 //! A handler that waits holds up nothing. One that computes for long belongs on [`spawn_blocking`](tokio::task::spawn_blocking), as
 //! in any task of tokio. Hooks run where frames are read and sent, and must not wait.

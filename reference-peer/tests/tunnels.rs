@@ -13,8 +13,7 @@ async fn join(initiator: &Rpc, acceptor: &Rpc) -> (Peer, Peer) {
     tokio::try_join!(initiator.handshake(here), acceptor.accept(there)).expect("two peers of one kind understand each other")
 }
 
-#[tokio::test]
-async fn bytes_come_as_they_went_in_both_codecs() {
+fn echoing() -> Rpc {
     let rpc = Rpc::new();
     rpc.register("echo", |channel: Channel| async move {
         let (mut input, mut output) = tokio::io::split(channel.into_tunnel());
@@ -22,6 +21,12 @@ async fn bytes_come_as_they_went_in_both_codecs() {
         Ok(output.shutdown().await?)
     })
     .expect("a free name");
+    rpc
+}
+
+#[tokio::test]
+async fn bytes_come_as_they_went_in_both_codecs() {
+    let rpc = echoing();
     // Longer than a piece, and not a multiple of three.
     let sent: Vec<u8> = (0..100_001_u32).map(|number| (number % 251) as u8).collect();
     for codec in [Arc::new(Json) as Arc<dyn Codec>, Arc::new(MessagePack)] {
@@ -67,13 +72,7 @@ async fn a_tunnel_that_is_cut_off_says_so() {
 
 #[tokio::test]
 async fn what_is_written_is_sent_without_a_flush() {
-    let rpc = Rpc::new();
-    rpc.register("echo", |channel: Channel| async move {
-        let (mut input, mut output) = tokio::io::split(channel.into_tunnel());
-        tokio::io::copy(&mut input, &mut output).await?;
-        Ok(output.shutdown().await?)
-    })
-    .expect("a free name");
+    let rpc = echoing();
     let (client, _served) = join(&Rpc::new(), &rpc).await;
     let mut tunnel = client.open("echo").into_tunnel();
     tunnel.write_all(b"hello").await.expect("an open tunnel");

@@ -242,7 +242,8 @@ impl Traced {
         entry["from"] = if from == From::Initiator { "initiator" } else { "acceptor" }.into();
         entry["seconds"] = self.recorder.started.elapsed().as_secs_f64().into();
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(writeln!(file, "{entry}")?)
+        // At once: whoever is killed meanwhile leaves whole lines.
+        Ok(file.write_all(format!("{entry}\n").as_bytes())?)
     }
 }
 
