@@ -93,6 +93,8 @@ async fn read(
                 // Who waits gives way.
                 if read.is_pending() {
                     (frames, bytes) = (0, 0);
+                } else {
+                    link.hear();
                 }
                 read
             }) => match read {

@@ -68,6 +68,7 @@
 //! | listen, connect | [`Address`] with [`Rpc::serve`] and [`Rpc::connect`]: TCP, WebSocket, Unix sockets, child processes, standard streams |
 //! | use a stream of your own, such as TLS | [`Transport::new`], then [`Rpc::handshake`] or [`Rpc::accept`] |
 //! | know who is at the other end | [`Peer::info`] |
+//! | find out that the other side is gone where nothing tells | [`Peer::keepalive`] and [`Peer::silence`] |
 //! | stop a server | [`Rpc::shutdown`] |
 //! | trace, authenticate, allow, limit in time, transact | [`middleware`] |
 //! | see or change every frame | a [`Hook`] |

@@ -8,7 +8,7 @@ mod hooks;
 mod outlet;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -63,6 +63,9 @@ pub(crate) struct Link {
     /// Whether senders have to wait.
     is_congested: AtomicBool,
     codec: OnceLock<Arc<dyn Codec>>,
+    begun: tokio::time::Instant,
+    /// When something came last, in milliseconds since then.
+    heard: AtomicU64,
     id: ConnectionId,
     info: Arc<ConnectionInfo>,
 }
@@ -155,6 +158,8 @@ impl Link {
             caught_up: Notify::new(),
             is_congested: AtomicBool::new(false),
             codec: OnceLock::new(),
+            begun: tokio::time::Instant::now(),
+            heard: AtomicU64::new(0),
             id: info.id(),
             info,
         })
@@ -250,6 +255,15 @@ impl Link {
                 false
             }
         }
+    }
+
+    /// Something has come from the other side.
+    pub(crate) fn hear(&self) {
+        self.heard.store(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(crate) fn silence(&self) -> Duration {
+        self.begun.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed)))
     }
 
     // ---- status ----

@@ -203,7 +203,30 @@ impl Peer {
         self.link.look(|core| core.end_reason().cloned())
     }
 
-    /// Sends an empty frame, which the other peer ignores.
+    /// How long nothing has come from the other side, to the millisecond. A transport does not always tell that the other side is
+    /// gone, as TCP does not when a cable is cut; whoever must know sends keepalives and hears them. r[transport.silence]
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use duplex_peer::{Error, Peer};
+    ///
+    /// /// Both sides do so.
+    /// async fn watch(peer: Peer) -> Result<(), Error> {
+    ///     while peer.silence() < Duration::from_secs(60) {
+    ///         peer.keepalive()?;
+    ///         tokio::time::sleep(Duration::from_secs(20)).await;
+    ///     }
+    ///     peer.close();
+    ///     Ok(())
+    /// }
+    /// ```
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.link.silence()
+    }
+
+    /// Sends an empty frame, which the other peer ignores. It is heard: see [`Peer::silence`].
     ///
     /// # Errors
     /// When the connection is closed.

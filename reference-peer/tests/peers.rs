@@ -576,6 +576,18 @@ async fn answers_wait_for_a_caller_that_does_not_read_and_refusals_do_not() {
     assert_eq!(served.end_reason(), Some(EndReason::Limit("outbound_bytes")));
 }
 
+// r[transport.silence]
+#[tokio::test(start_paused = true)]
+async fn silence_lasts_until_something_comes() {
+    let (client, served) = join(&Rpc::new(), &Rpc::new()).await;
+    let second = Duration::from_secs(1);
+    tokio::time::sleep(second).await;
+    assert_eq!((client.silence(), served.silence()), (second, second));
+    client.keepalive().expect("an open connection");
+    tokio::time::sleep(second / 2).await;
+    assert_eq!((client.silence(), served.silence()), (second * 3 / 2, second / 2));
+}
+
 #[tokio::test]
 async fn a_handler_that_reads_on_after_its_reply_is_told_so() {
     let rpc = Rpc::new();
