@@ -78,8 +78,6 @@ const WORTHWHILE: usize = 1024;
 const SMALL_FRAME: usize = 64;
 /// Frames that are handled before their readers can have a turn: fewer than half of what may wait unread on a channel.
 const FRAMES_AT_ONCE: usize = 256;
-/// The same where hooks see each of them.
-const FRAMES_WITH_HOOKS: usize = 32;
 /// Bytes of them: a frame of many small values takes its time.
 const BYTES_AT_ONCE: usize = 128 * 1024;
 type Table<K, V> = HashMap<K, V, RandomState>;
@@ -337,7 +335,8 @@ impl Link {
         !self.is_congested.load(Ordering::Relaxed) || self.look(|core| !core.is_congested() || core.is_closing())
     }
 
-    async fn until_room(&self) {
+    /// The same for whoever lets go of its thread in another way.
+    pub(crate) async fn until_room(&self) {
         while !self.has_room() {
             let room = self.room.notified();
             tokio::pin!(room);
@@ -434,15 +433,14 @@ impl Link {
         let Some(codec) = self.codec.get() else { return (Vec::new(), true) };
         let mut inputs = Vec::new();
         let limits = &self.rpc.settings().limits;
-        let at_once = if self.has_hooks() { FRAMES_WITH_HOOKS } else { FRAMES_AT_ONCE };
         let enough = buffer.len().saturating_sub(BYTES_AT_ONCE);
         loop {
-            if inputs.len() == at_once || (buffer.len() < enough && !inputs.is_empty()) {
+            if inputs.len() == FRAMES_AT_ONCE || (buffer.len() < enough && !inputs.is_empty()) {
                 return (inputs, false);
             }
             let Some(frame) = deframer.next_frame(buffer, limits.frame).transpose() else { break };
             if inputs.is_empty() {
-                inputs.reserve((buffer.len() / SMALL_FRAME).min(at_once) + 1);
+                inputs.reserve((buffer.len() / SMALL_FRAME).min(FRAMES_AT_ONCE) + 1);
             }
             match frame {
                 // r[framing.keepalive]

@@ -116,12 +116,12 @@ async fn run(link: Arc<Link>, starts: Starts) {
         if is_late && !std::mem::replace(&mut has_help, true) {
             run_together(&link, &starts);
         }
-        if is_late || answered.len() == TOGETHER || bytes >= enough {
+        let is_spent = !tokio::task::coop::has_budget_remaining();
+        if is_late || is_spent || answered.len() == TOGETHER || bytes >= enough {
             put_out(&link, &mut answered).await;
             (bytes, since) = (0, Instant::now());
         }
-        if !tokio::task::coop::has_budget_remaining() {
-            put_out(&link, &mut answered).await;
+        if is_spent {
             tokio::task::yield_now().await;
         }
     }
@@ -131,14 +131,14 @@ async fn run(link: Arc<Link>, starts: Starts) {
 /// Answers, once there is room: calls stay open up to then, so that there are no more of them than may be.
 async fn put_out(link: &Link, answered: &mut Vec<Answered>) {
     if !answered.is_empty() {
-        link.room().await;
+        link.until_room().await;
         link.answer(answered);
     }
 }
 
 async fn finish(unanswered: Unanswered, answer: Answer) {
     let result = answer.await;
-    unanswered.link.room().await;
+    unanswered.link.until_room().await;
     unanswered.answer(result);
 }
 
