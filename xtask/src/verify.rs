@@ -8,6 +8,8 @@ use std::time::Instant;
 use crate::step::{Step, cargo, cargo_build, program};
 use crate::{fuzz, tidy};
 
+/// What a step is that runs the suite.
+const AGAINST: &str = "the suite against this target, its known failures listed with reasons";
 /// A target of Rust without files, sockets, threads and clocks.
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -38,7 +40,7 @@ fn parts() -> Vec<Part> {
     let target = |name: &'static str, narrowed: &[&str]| {
         part(
             name,
-            "the suite against this target, its known failures listed with reasons",
+            AGAINST,
             vec![
                 cargo_build(&["duplex-conformance", "duplex-target-reference"]),
                 program("duplex-conformance").args(["--target", name]).args(narrowed),
@@ -77,6 +79,18 @@ fn parts() -> Vec<Part> {
         target("reference", &[]),
         // A process for every session that cannot share one is most of what STDIO costs an interpreter.
         target("python", &["--transport", "tcp"]),
+        Part {
+            name: "perl",
+            what: AGAINST,
+            // Whether this Perl is new enough, and has what the target uses.
+            does: Does::With(
+                Step::new("perl").args(["-c", "conformance/targets/perl/target.pl"]),
+                vec![
+                    cargo_build(&["duplex-conformance"]),
+                    program("duplex-conformance").args(["--target", "perl", "--transport", "tcp"]),
+                ],
+            ),
+        },
         target("python-minimal", &[]),
         target("python-afternoon", &[]),
         target("published-javascript", &["--transport", "tcp", "--jobs", "8"]),
