@@ -30,7 +30,7 @@ use crate::rpc::Rpc;
 use crate::single::{self, Answered, Start};
 use crate::transport::FrameWriter;
 use backlog::Half;
-use outlet::Outlet;
+use outlet::{Outlet, Taken};
 
 /// How far a connection is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -305,9 +305,12 @@ impl Link {
 
     /// Reports what was written and takes what is to be written next; says whether that is text, and whether the connection is
     /// over once all is written.
-    fn take_output(&self, written: usize) -> (Option<Bytes>, bool, bool) {
+    fn take_output(&self, written: Option<Taken>) -> (Option<Bytes>, bool, bool) {
         let mut state = self.lock();
-        state.core.handle_written(written);
+        if let Some(written) = written {
+            state.core.handle_written(written.length);
+            state.core.reuse(written.bytes);
+        }
         let bytes = state.core.poll_transmit();
         state.output_since = None;
         let has_room = !state.core.is_congested();

@@ -225,6 +225,8 @@ impl fmt::Display for EndReason {
 
 /// Bytes that wait to be written, from which on senders wait.
 const CONGESTED: usize = 256 * 1024;
+/// Memory that is kept for later output at most.
+const REUSED: usize = 32 * 1024;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -248,6 +250,8 @@ pub struct Connection {
     flushing: Option<EndReason>,
     reason: Option<EndReason>,
     out: BytesMut,
+    /// Where the next output goes, once this is taken.
+    spare: BytesMut,
     /// The lengths of the frames in `out`, where the transport has to be given one at a time.
     messages: VecDeque<usize>,
     /// Bytes handed out by `poll_transmit` and not reported written.
@@ -278,6 +282,7 @@ impl Connection {
             flushing: None,
             reason: None,
             out: BytesMut::new(),
+            spare: BytesMut::new(),
             messages: VecDeque::new(),
             in_flight: 0,
             events: VecDeque::new(),
@@ -516,6 +521,17 @@ impl Connection {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
+    /// Takes the memory of what has been written back, for what is to be written next. Nothing depends on it but the time that it
+    /// takes to ask for memory anew.
+    pub fn reuse(&mut self, written: Bytes) {
+        if let Ok(mut memory) = written.try_into_mut() {
+            memory.clear();
+            if !memory.try_reclaim(REUSED + 1) {
+                self.spare = memory;
+            }
+        }
+    }
+
     // ---- output ----
 
     /// The next event.
@@ -540,7 +556,7 @@ impl Connection {
         let bytes = match self.framing {
             Framing::Message => self.messages.pop_front().map(|length| self.out.split_to(length).freeze())?,
             _ if self.out.is_empty() => return None,
-            _ => self.out.split().freeze(),
+            _ => std::mem::replace(&mut self.out, std::mem::take(&mut self.spare)).freeze(),
         };
         self.in_flight += bytes.len();
         Some(bytes)

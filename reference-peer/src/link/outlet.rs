@@ -28,9 +28,10 @@ pub(super) struct Outlet {
     is_waited_for: bool,
 }
 
-struct Taken {
-    bytes: Bytes,
-    length: usize,
+pub(super) struct Taken {
+    /// What is left of it.
+    pub(super) bytes: Bytes,
+    pub(super) length: usize,
     is_text: bool,
 }
 
@@ -41,10 +42,10 @@ impl Outlet {
 
     /// Writes until nothing is left; says whether the connection is over then.
     fn poll_drain(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
-        let mut written = 0;
+        let mut written = None;
         loop {
             if self.rest.is_none() {
-                let (bytes, is_text, is_over) = link.take_output(std::mem::take(&mut written));
+                let (bytes, is_text, is_over) = link.take_output(written.take());
                 let Some(bytes) = bytes else {
                     if !self.is_flushed {
                         ready!(unpanicked(|| self.writer.poll_flush(cx)))?;
@@ -58,8 +59,7 @@ impl Outlet {
             if let Some(taken) = &mut self.rest {
                 self.is_flushed = false;
                 ready!(unpanicked(|| self.writer.poll_write(cx, &mut taken.bytes, taken.is_text)))?;
-                written = taken.length;
-                self.rest = None;
+                written = self.rest.take();
             }
         }
     }

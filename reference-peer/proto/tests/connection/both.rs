@@ -92,3 +92,18 @@ fn what_the_end_of_a_connection_does_is_in_the_order_of_the_calls() {
     let called = (1..=32).filter_map(Id::new).map(|id| Ended::Called(id, CallEnd::Closed));
     assert_eq!(ended, served.into_iter().chain(called).collect::<Vec<_>>());
 }
+
+#[test]
+fn what_is_written_goes_where_what_was_written_before_lay() {
+    let mut core = Pair::new(Framing::Length, || Arc::new(Json)).initiator.core;
+    let mut places = Vec::new();
+    for _ in 0..6 {
+        core.keepalive().expect("open");
+        let bytes = core.poll_transmit().expect("a frame");
+        core.handle_written(bytes.len());
+        places.push(bytes.as_ptr());
+        core.reuse(bytes);
+    }
+    // Two, as one is filled while the other is written.
+    assert_eq!(places[2..4], places[4..6]);
+}
