@@ -28,7 +28,7 @@ fn encoded(codec: &dyn Codec, message: &Message) -> Option<Bytes> {
         _ => return None,
     };
     let mut out = BytesMut::new();
-    codec.encode(&Outgoing { id, body, more, ext: message.ext.as_ref() }, &mut out);
+    codec.encode(&Outgoing { id, body, more, ext: message.ext.as_deref() }, &mut out);
     Some(out.freeze())
 }
 

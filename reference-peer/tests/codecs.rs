@@ -54,7 +54,7 @@ impl Codec for Rows {
             }
             _ => ErrorMember::Malformed,
         };
-        message.ext = Ext::from_raw(raw(&ext)?);
+        message.ext = Ext::from_raw(raw(&ext)?).map(Box::new);
         Ok(message)
     }
 

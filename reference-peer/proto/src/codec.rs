@@ -66,8 +66,8 @@ pub struct Message {
     pub end: bool,
     /// `error`.
     pub error: ErrorMember,
-    /// `ext`, if it is a map. r[message.ext.invalid]
-    pub ext: Option<Ext>,
+    /// `ext`, if it is a map; apart, since most messages have none. r[message.ext.invalid]
+    pub ext: Option<Box<Ext>>,
 }
 
 impl Message {

@@ -140,7 +140,7 @@ impl Members {
             more: more(&frame[self.more]),
             end: &frame[self.end] == b"true",
             error: error(&frame.slice(self.error)),
-            ext: raw(self.ext).and_then(Ext::from_raw),
+            ext: raw(self.ext).and_then(Ext::from_raw).map(Box::new),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Codec for MessagePack {
             b"more" => message.more = more(&value),
             b"end" => message.end = value.as_ref() == [TRUE],
             b"error" => message.error = error(&kept(&frame, value)),
-            b"ext" => message.ext = Ext::from_raw(raw(each_key_once(kept(&frame, value)))),
+            b"ext" => message.ext = Ext::from_raw(raw(each_key_once(kept(&frame, value)))).map(Box::new),
             _ => {}
         })?;
         // r[codec.msgpack.reject]

@@ -82,9 +82,9 @@ impl Caller {
     }
 
     /// A reply frame has come; says whether the arguments of its call are open. `None` where none is awaited.
-    pub(crate) fn replied(&mut self, id: Id, is_terminal: bool, ext: Option<Ext>) -> Option<bool> {
+    pub(crate) fn replied(&mut self, id: Id, is_terminal: bool, ext: Option<Box<Ext>>) -> Option<bool> {
         let call = self.calls.get_mut(&id).filter(|call| call.reply_open)?;
-        call.reply_ext = ext.map(Box::new);
+        call.reply_ext = ext;
         if is_terminal {
             call.reply_open = false;
             self.pending -= 1;

@@ -128,7 +128,7 @@ impl Connection {
         if let Some(serving) = self.provider.get_mut(key) {
             // r[ext.newest] r[ext.sticky] r[ext.size.abort]
             if let Some(ext) = message.ext.filter(|_| !is_ext_too_large) {
-                serving.ext = Some(Box::new(ext));
+                serving.ext = Some(ext);
             }
             serving.args_open = matches!(frame, ArgFrame::Item(_));
         }

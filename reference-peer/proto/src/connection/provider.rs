@@ -85,14 +85,14 @@ impl Provider {
         self.draining
     }
 
-    pub(crate) fn start(&mut self, id: Option<Id>, method: Arc<str>, ext: Option<Ext>, args_open: bool) -> ServeKey {
+    pub(crate) fn start(&mut self, id: Option<Id>, method: Arc<str>, ext: Option<Box<Ext>>, args_open: bool) -> ServeKey {
         self.last += 1;
         let key = ServeKey(self.last);
         match id {
             Some(id) => _ = self.ids.insert(id, IdState::Serving(key)),
             None => self.notifications += 1,
         }
-        let (ext, inbox) = (ext.map(Box::new), Inbox::default());
+        let inbox = Inbox::default();
         let serving = Serving { id, method, ext, args_open, reply_open: id.is_some(), streamed: false, inbox };
         self.serving.insert(key, Box::new(serving));
         key

@@ -46,7 +46,7 @@ pub(super) fn read(frame: &Bytes, depth: usize) -> Option<Message> {
         more,
         end: false,
         error: ErrorMember::Absent,
-        ext: if ext.is_empty() { None } else { Ext::from_raw(raw(ext)) },
+        ext: if ext.is_empty() { None } else { Ext::from_raw(raw(ext)).map(Box::new) },
     })
 }
 
