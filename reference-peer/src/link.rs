@@ -93,10 +93,8 @@ struct State {
     expected: usize,
     /// Channels whose readers have fallen behind since frames were last handled, the one that is waited for last.
     crowded: Vec<Half>,
-    args_readers: Table<ServeKey, Waker>,
-    reply_readers: Table<Id, Waker>,
-    /// Callers whose replies have come, and who were not woken yet.
-    answered: Vec<Waker>,
+    /// Readers for whom something has come, and who were not woken yet.
+    woken: Vec<Waker>,
     callbacks: HashMap<Arc<str>, Method>,
     /// What hooks know of served calls, for as long as their handlers hold them.
     served: Table<ServeKey, Arc<Call>>,
@@ -121,9 +119,16 @@ struct Deferred {
 }
 
 enum Action {
-    Wake(Waker),
     Start(ServeKey, Arc<dyn Handler>, Option<Arc<Call>>),
     Missing(ServeKey),
+}
+
+impl State {
+    /// Notes the readers for whom something has come; takes one of them.
+    fn take_woken(&mut self) -> Option<Waker> {
+        self.core.take_woken(&mut self.woken);
+        self.woken.pop()
+    }
 }
 
 impl Link {
@@ -138,9 +143,7 @@ impl Link {
             is_reading: false,
             expected: 0,
             crowded: Vec::new(),
-            args_readers: Table::default(),
-            reply_readers: Table::default(),
-            answered: Vec::new(),
+            woken: Vec::new(),
             callbacks: HashMap::new(),
             served: Table::default(),
             called: Table::default(),
@@ -184,7 +187,9 @@ impl Link {
     /// Does what follows from a change of the core. `is_lone`: what was put out is not worth waiting for more.
     fn settle(&self, mut state: MutexGuard<'_, State>, is_lone: bool) {
         let early = if self.has_hooks() { self.take_early_ends(&mut state) } else { Vec::new() };
-        let (ended, mut wakers) = Self::take_ended(&mut state);
+        let ended = Self::take_ended(&mut state);
+        let mut woken = Vec::new();
+        state.core.take_woken(&mut woken);
         let status = if state.core.is_greeting() {
             Status::Greeting
         } else if state.core.is_closing() {
@@ -201,14 +206,10 @@ impl Link {
                 self.write_now();
             }
             self.send_early_ends(early);
-            wakers.into_iter().for_each(Waker::wake);
+            woken.into_iter().for_each(Waker::wake);
             return self.tell(ended);
         }
         state.status = status;
-        if status > Status::Open {
-            wakers.extend(state.args_readers.drain().map(|(_, waker)| waker));
-            wakers.extend(state.reply_readers.drain().map(|(_, waker)| waker));
-        }
         // r[close.forget]
         let callbacks = if status == Status::Closing { std::mem::take(&mut state.callbacks) } else { HashMap::new() };
         drop(state);
@@ -218,7 +219,7 @@ impl Link {
         self.set_status(status);
         self.output.notify_one();
         self.room.notify_waiters();
-        wakers.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn id(&self) -> ConnectionId {
@@ -396,12 +397,11 @@ impl Link {
             }
             state = self.take_events(state, &mut deferred);
         }
-        let first = state.answered.pop();
+        let first = state.take_woken();
         self.settle(state, false);
-        self.wake_callers(first);
+        self.wake_readers(first);
         for action in deferred.others {
             match action {
-                Action::Wake(waker) => waker.wake(),
                 Action::Start(key, handler, call) => channel::serve(self, key, handler, call),
                 // r[error.method-missing] r[middleware.missing]
                 Action::Missing(key) => {
@@ -414,12 +414,12 @@ impl Link {
         received
     }
 
-    /// Wakes the callers whose replies have come, this one first. It may come before the others are woken, on this very processor:
-    /// then it wakes them itself, and does not wait for each in turn.
-    fn wake_callers(&self, first: Option<Waker>) {
+    /// Wakes the readers for whom something has come, this one first. It may come before the others are woken, on this very
+    /// processor: then it wakes them itself, and does not wait for each in turn.
+    fn wake_readers(&self, first: Option<Waker>) {
         let Some(first) = first else { return };
         first.wake();
-        let others = std::mem::take(&mut self.lock().answered);
+        let others = std::mem::take(&mut self.lock().woken);
         others.into_iter().for_each(Waker::wake);
     }
 
@@ -500,14 +500,10 @@ impl Link {
             }
             Event::Request { key, first: false, frame } => {
                 state.deliver_request(key, frame);
-                deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake));
             }
-            Event::ArgsFailed { key } => deferred.others.extend(state.args_readers.remove(&key).map(Action::Wake)),
             Event::Reply { id, frame } => {
                 state.expected += usize::from(frame.is_terminal());
                 state.deliver_reply(id, frame);
-                let reader = state.reply_readers.remove(&id);
-                state.answered.extend(reader);
             }
             Event::Ready => {
                 self.codec.get_or_init(|| Arc::clone(state.core.codec()));
@@ -522,7 +518,7 @@ impl Link {
         let mut state = self.lock();
         match state.core.read_args(key) {
             Read::Pending => {
-                state.args_readers.insert(key, cx.waker().clone());
+                state.core.wait_for_args(key, cx.waker());
                 Poll::Pending
             }
             read => {
@@ -536,7 +532,7 @@ impl Link {
         let mut state = self.lock();
         match state.core.read_reply(id) {
             Read::Pending => {
-                state.reply_readers.insert(id, cx.waker().clone());
+                state.core.wait_for_reply(id, cx.waker());
                 Poll::Pending
             }
             read => {
@@ -551,11 +547,11 @@ impl Link {
         let mut state = self.lock();
         match state.core.take_result(id) {
             None => {
-                state.reply_readers.insert(id, cx.waker().clone());
+                state.core.wait_for_reply(id, cx.waker());
                 Poll::Pending
             }
             Some(result) => {
-                let others = std::mem::take(&mut state.answered);
+                let others = std::mem::take(&mut state.woken);
                 self.settle(state, false);
                 others.into_iter().for_each(Waker::wake);
                 Poll::Ready(result)
@@ -586,8 +582,7 @@ impl Link {
     /// Calls with one frame; whoever waits for the reply is woken when [`Link::poll_result`] has it.
     pub(crate) fn call_once(&self, method: &str, argument: &Raw, ext: Option<&Ext>, cx: &Context<'_>) -> Result<Id, SendError> {
         let mut state = self.lock();
-        let id = state.core.call_once(method, argument, ext)?;
-        state.reply_readers.insert(id, cx.waker().clone());
+        let id = state.core.call_once(method, argument, ext, cx.waker())?;
         // The last of a burst, as long as the one before.
         let is_lone = if state.expected == 0 { is_only_call(&state.core) } else { state.expected == 1 };
         state.expected = state.expected.saturating_sub(1);
@@ -628,21 +623,18 @@ impl Link {
     }
 
     fn release_in(&self, mut state: MutexGuard<'_, State>, key: ServeKey) {
-        state.args_readers.remove(&key);
         state.core.release(key);
-        let (ended, wakers) = Self::take_ended(&mut state);
+        let ended = Self::take_ended(&mut state);
         // What hooks keep with a call is dropped without the lock: it may ask for the connection.
         let _served = state.served.remove(&key);
         let is_lone = is_last_reply(&state.core);
         self.settle(state, is_lone);
         self.tell(ended);
-        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A caller lets go of its call.
     pub(crate) fn forget(&self, id: Id) {
         let mut state = self.lock();
-        state.reply_readers.remove(&id);
         state.core.forget(id);
         self.settle(state, false);
     }

@@ -10,6 +10,7 @@
 //!     while let Some(event) = connection.poll_event() { … }   // run hooks, then deliver_request / reply / deliver_reply
 //!     while let Some(bytes) = connection.poll_transmit() { write(bytes); connection.handle_written(bytes.len()) }
 //!     while let Some(ended) = connection.poll_ended() { … }   // tell those that saw the call begin
+//!     connection.take_woken(&mut readers)                     // wake those who waited, if any ever does
 //!     if connection.is_over() { end the writing side }
 //! }
 //! ```
@@ -27,6 +28,7 @@ mod table;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use duplex_spec::{Code, Id};
@@ -521,7 +523,7 @@ impl Connection {
         self.in_flight = self.in_flight.saturating_sub(bytes);
     }
 
-    /// Takes the memory of what has been written back, for what is to be written next. Nothing depends on it but the time that it
+    /// Takes back the memory of what has been written, for what is to be written next. Nothing depends on it but the time that it
     /// takes to ask for memory anew.
     pub fn reuse(&mut self, written: Bytes) {
         if let Ok(mut memory) = written.try_into_mut() {
@@ -542,6 +544,12 @@ impl Connection {
     /// The next call that has ended, each once, in order for either side. r[middleware.end-once]
     pub fn poll_ended(&mut self) -> Option<Ended> {
         self.provider.next_ended().or_else(|| self.caller.next_ended())
+    }
+
+    /// Adds the readers that waited and for whom there is something now. Whoever wakes them lets go of the connection first.
+    pub fn take_woken(&mut self, readers: &mut Vec<Waker>) {
+        readers.append(&mut self.provider.woken);
+        readers.append(&mut self.caller.woken);
     }
 
     /// Ends of arguments that are due since this was asked last: pass each through the hooks, and give it to
@@ -695,13 +703,15 @@ impl Connection {
         if let Some(serving) = self.provider.get_mut(key)
             && serving.args_open
         {
-            serving.inbox.end(Err(failure));
+            let reader = serving.inbox.end(Err(failure));
+            self.provider.woken.extend(reader);
         }
     }
 
     fn fail_reply(&mut self, id: Id, failure: Failure) {
         if let Some(call) = self.caller.get_mut(id) {
-            call.inbox.end(Err(failure));
+            let reader = call.inbox.end(Err(failure));
+            self.caller.woken.extend(reader);
         }
     }
 }

@@ -114,13 +114,7 @@ impl Called {
                 let error = error.clone().unwrap_or_else(|| RemoteError::of(Code::ABORTED));
                 Ok(self.link.with(|core| core.abort(*id, &error, ext.as_ref()))?)
             }
-            (Stage::Open(id), _) => {
-                let sent = self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()));
-                if sent.is_err() {
-                    self.link.wake_reply_reader(*id);
-                }
-                Ok(sent?)
-            }
+            (Stage::Open(id), _) => Ok(self.link.with(|core| core.send_arg(*id, payload, more, ext.as_ref()))?),
             (Stage::Local(_), _) | (Stage::Unopened, ArgFrame::Aborted(_)) => Err(Error::Ended),
             (Stage::Unopened, _) => match self.link.open_call(&self.call, payload, more, ext.as_ref(), self.ext.as_ref()) {
                 Ok(id) => {
@@ -168,7 +162,6 @@ impl Called {
     fn end_locally(&self, id: Option<Id>, reply: ReplyFrame) -> Result<(), Error> {
         if let Some(id) = id {
             self.link.with(|core| core.complete_call(id, reply));
-            self.link.wake_reply_reader(id);
         } else {
             let (read, end) = match reply {
                 ReplyFrame::Last(result) => (Read::Item(result), CallEnd::Result),
@@ -189,7 +182,6 @@ impl Called {
     pub(super) fn fail_unsendable(&self) {
         if let Some(id) = self.id() {
             self.link.with(|core| core.fail_call(id, Failure::Unsendable));
-            self.link.wake_reply_reader(id);
         }
     }
 
@@ -201,7 +193,6 @@ impl Called {
                 let id = *id;
                 drop(stage);
                 self.link.with(|core| core.fail_call(id, failure));
-                self.link.wake_reply_reader(id);
             }
             Stage::Unopened => {
                 *stage = Stage::Local(VecDeque::from([Read::Failed(failure)]));

@@ -2,7 +2,6 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::task::Waker;
 
 use duplex_proto::connection::{ArgFrame, CallEnd, EarlyEnd, Ended, Failure, Reply, ReplyFrame, SendError, ServeKey};
 use duplex_proto::{Code, Event, Ext, Id, Raw, RemoteError};
@@ -67,8 +66,6 @@ impl Link {
             if first {
                 self.release(key);
             }
-            let reader = self.lock().args_readers.remove(&key);
-            reader.into_iter().for_each(Waker::wake);
             return None;
         }
         // r[middleware.ext]
@@ -89,7 +86,6 @@ impl Link {
                 // r[middleware.fail.caller]
                 Err(_) => {
                     self.with(|core| core.fail_call(id, Failure::Hook));
-                    self.wake_reply_reader(id);
                     return None;
                 }
             }
@@ -106,15 +102,6 @@ impl Link {
                 Some(frame)
             }
         })
-        .or_else(|| {
-            self.wake_reply_reader(id);
-            None
-        })
-    }
-
-    pub(crate) fn wake_reply_reader(&self, id: Id) {
-        let reader = self.lock().reply_readers.remove(&id);
-        reader.into_iter().for_each(Waker::wake);
     }
 
     /// Passes a request frame of ours through the hooks. `Ok(Err(reply))`: a hook answered in the provider's place.
@@ -249,26 +236,21 @@ impl Link {
         }
     }
 
-    /// Those calls that have ended and that hooks are to be told of, and whoever reads on a channel that has ended: the reply
-    /// may have been another task's.
-    pub(super) fn take_ended(state: &mut State) -> (Vec<(Arc<Call>, CallEnd)>, Vec<Waker>) {
-        let (mut told, mut readers) = (Vec::new(), Vec::new());
+    /// Those calls that have ended and that hooks are to be told of.
+    pub(super) fn take_ended(state: &mut State) -> Vec<(Arc<Call>, CallEnd)> {
+        let mut told = Vec::new();
         while let Some(ended) = state.core.poll_ended() {
             match ended {
-                Ended::Served(key, end) => {
+                Ended::Served(key, end) if !state.served.is_empty() => {
                     told.extend(state.served.get(&key).map(|call| (Arc::clone(call), end)));
-                    readers.extend(state.args_readers.remove(&key));
                 }
-                Ended::Called(id, end) => {
+                Ended::Called(id, end) if !state.called.is_empty() => {
                     told.extend(state.called.remove(&id).map(|(call, _)| (call, end)));
-                    // Whoever delivers a reply wakes its reader.
-                    if matches!(end, CallEnd::Local | CallEnd::Closed) {
-                        readers.extend(state.reply_readers.remove(&id));
-                    }
                 }
+                _ => {}
             }
         }
-        (told, readers)
+        told
     }
 
     pub(super) fn tell(&self, ended: Vec<(Arc<Call>, CallEnd)>) {

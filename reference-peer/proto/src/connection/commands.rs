@@ -1,10 +1,12 @@
 //! What the user of a connection makes it do: replies, calls, deliveries after hooks, closing.
 
 use std::sync::Arc;
+use std::task::Waker;
 
 use duplex_spec::{Code, Id};
 
-use super::inbox::{Backlog, Read};
+use super::caller::Calling;
+use super::inbox::{Backlog, Inbox, Read};
 use super::provider::ServeKey;
 use super::{ArgFrame, CallEnd, Connection, EarlyEnd, EndReason, Failure, ReplyFrame};
 use crate::codec::{Body, Outgoing};
@@ -103,7 +105,7 @@ impl Connection {
             ArgFrame::End => (None, Some(Ok(()))),
             ArgFrame::Aborted(error) => (None, Some(Err(Failure::Aborted(error)))),
         };
-        let before = serving.inbox.bytes();
+        let (before, mut reader) = (serving.inbox.bytes(), None);
         if let Some(item) = item {
             if serving.id.is_some() && !serving.reply_open {
                 return Delivery::Ignored;
@@ -112,13 +114,14 @@ impl Connection {
                 self.overflow(key, end.is_some());
                 return Delivery::Overflow;
             }
-            serving.inbox.push(item);
+            reader = serving.inbox.push(item);
         }
         let is_crowded = serving.inbox.begins_to_crowd(items, total);
         if let Some(end) = end {
-            serving.inbox.end(within(end, buffered, total));
+            reader = serving.inbox.end(within(end, buffered, total)).or(reader);
         }
         self.buffered_bytes += serving.inbox.bytes() - before;
+        self.provider.woken.extend(reader);
         if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
@@ -126,9 +129,10 @@ impl Connection {
     /// r[limit.buffered-items.over] r[middleware.refused.reply]
     fn overflow(&mut self, key: ServeKey, is_complete: bool) {
         let Some(serving) = self.provider.get_mut(key) else { return };
-        serving.inbox.end(Err(Failure::Overflow));
+        let reader = serving.inbox.end(Err(Failure::Overflow));
         serving.args_open = !is_complete;
         let (id, ext) = (serving.id.filter(|_| serving.reply_open), serving.ext.clone());
+        self.provider.woken.extend(reader);
         self.provider.end_reply(key, CallEnd::Error(Code::OVERFLOW));
         if let Some(id) = id {
             self.put_error(id, Code::OVERFLOW, ext.as_deref());
@@ -146,6 +150,13 @@ impl Connection {
         read
     }
 
+    /// Has this reader of a served call's arguments among [`Connection::take_woken`] once there is something to read.
+    pub fn wait_for_args(&mut self, key: ServeKey, reader: &Waker) {
+        if let Some(serving) = self.provider.get_mut(key) {
+            serving.inbox.wait(reader);
+        }
+    }
+
     /// What waits to be read of the arguments of a served call.
     #[must_use]
     pub fn unread_args(&self, key: ServeKey) -> Backlog {
@@ -155,7 +166,8 @@ impl Connection {
     /// Makes the arguments of a served call fail for its handler, as when a hook answered in its place.
     pub fn fail_handler(&mut self, key: ServeKey, failure: Failure) {
         if let Some(serving) = self.provider.get_mut(key) {
-            serving.inbox.end(Err(failure));
+            let reader = serving.inbox.end(Err(failure));
+            self.provider.woken.extend(reader);
         }
     }
 
@@ -304,19 +316,20 @@ impl Connection {
         }
         // r[call.send]
         self.put_message(&Outgoing { id: Some(id), body, more: member, ext })?;
-        self.caller.open(id, Arc::clone(method), more);
+        self.caller.open(id, Arc::clone(method), more, Inbox::default());
         Ok(id)
     }
 
-    /// Calls with one frame. Nothing of the call is kept but that its reply is awaited: not its method either.
+    /// Calls with one frame, for this reader of the result. Nothing of the call is kept but that its reply is awaited: not its
+    /// method either.
     ///
     /// # Errors
     /// As [`Connection::call`].
-    pub fn call_once(&mut self, method: &str, payload: &Raw, ext: Option<&Ext>) -> Result<Id, SendError> {
+    pub fn call_once(&mut self, method: &str, payload: &Raw, ext: Option<&Ext>, reader: &Waker) -> Result<Id, SendError> {
         self.check_calling()?;
         let id = self.caller.next_id().ok_or(SendError::Closed)?;
         self.put_message(&Outgoing { id: Some(id), body: Body::Request(method, payload), more: None, ext })?;
-        self.caller.open(id, Arc::default(), false);
+        self.caller.open(id, Arc::default(), false, Inbox::of(reader));
         Ok(id)
     }
 
@@ -421,23 +434,24 @@ impl Connection {
             ReplyFrame::Error(error) => (None, Some(Err(Failure::Remote(error)))),
             ReplyFrame::Bad(why) => (None, Some(Err(Failure::BadReply(why)))),
         };
-        let before = call.inbox.bytes();
+        let (before, mut reader) = (call.inbox.bytes(), None);
         if let Some(item) = item {
             if call.inbox.len() >= items || buffered.saturating_add(item.bytes().len()) > total {
                 self.fail_call(id, Failure::Overflow);
                 return Delivery::Overflow;
             }
-            call.inbox.push(item);
+            reader = call.inbox.push(item);
         }
         let is_crowded = call.inbox.begins_to_crowd(items, total);
         let is_end = end.is_some();
         if let Some(end) = end {
-            call.inbox.end(within(end, buffered, total));
+            reader = call.inbox.end(within(end, buffered, total)).or(reader);
         }
         self.buffered_bytes += call.inbox.bytes() - before;
         if is_end && call.begin_telling() {
             self.caller.put_ended(id, told);
         }
+        self.caller.woken.extend(reader);
         if is_crowded { Delivery::Crowded } else { Delivery::Delivered }
     }
 
@@ -466,6 +480,13 @@ impl Connection {
         read
     }
 
+    /// Has this reader of a call's results among [`Connection::take_woken`] once there is something to read.
+    pub fn wait_for_reply(&mut self, id: Id, reader: &Waker) {
+        if let Some(call) = self.caller.get_mut(id) {
+            call.inbox.wait(reader);
+        }
+    }
+
     /// What waits to be read of the results of a call.
     #[must_use]
     pub fn unread_results(&self, id: Id) -> Backlog {
@@ -475,25 +496,27 @@ impl Connection {
     /// Reads the one result of a call, says whether items of a stream came before it, and lets go of the call. `None`: nothing
     /// has come.
     pub fn take_result(&mut self, id: Id) -> Option<(Read, bool)> {
-        match self.read_reply(id) {
-            Read::Pending => None,
-            read => Some((read, self.let_go(id))),
-        }
+        let Ok(call) = self.caller.remove_readable(id) else { return Some((Read::Failed(Failure::Closed), false)) };
+        let mut call = call?;
+        let bytes = call.inbox.bytes();
+        let read = call.inbox.read();
+        self.buffered_bytes -= bytes - call.inbox.bytes();
+        self.let_go(id, &call);
+        Some((read, call.streamed))
     }
 
     /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame.
     pub fn forget(&mut self, id: Id) {
-        self.let_go(id);
+        if let Some(call) = self.caller.remove(id) {
+            self.let_go(id, &call);
+        }
     }
 
-    /// Says whether items of a stream had come.
-    fn let_go(&mut self, id: Id) -> bool {
-        let Some(call) = self.caller.remove(id) else { return false };
+    fn let_go(&mut self, id: Id, call: &Calling) {
         self.buffered_bytes -= call.inbox.bytes();
         if call.args_open {
-            self.put_or_leave_early_end(EarlyEnd { id, method: call.method, is_abort: true });
+            self.put_or_leave_early_end(EarlyEnd { id, method: Arc::clone(&call.method), is_abort: true });
         }
-        call.streamed
     }
 
     /// r[close.half.call]

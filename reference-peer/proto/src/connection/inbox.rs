@@ -3,6 +3,7 @@
 //! Bounded by its user: an inbox counts, and the connection decides at the limit.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use crate::error::RemoteError;
 use crate::value::Raw;
@@ -84,14 +85,26 @@ pub(crate) struct Inbox {
     bytes: usize,
     /// Whether its reader is far behind.
     is_crowded: bool,
+    /// The reader, while it waits for something to read.
+    reader: Option<Waker>,
     /// The failure apart: few channels have one, and every channel has room for it.
     end: Option<Result<(), Box<Failure>>>,
 }
 
 impl Inbox {
+    /// An empty one whose reader waits already.
+    pub(crate) fn of(reader: &Waker) -> Self {
+        Self { reader: Some(reader.clone()), ..Self::default() }
+    }
+
     /// Items that wait.
     pub(crate) fn len(&self) -> usize {
         self.items.as_ref().map_or(0, |items| items.len()) + usize::from(self.first.is_some())
+    }
+
+    /// Whether there is nothing to read, not even the end.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0 && self.end.is_none()
     }
 
     /// Bytes that wait.
@@ -99,16 +112,27 @@ impl Inbox {
         self.bytes
     }
 
-    pub(crate) fn push(&mut self, item: Raw) {
+    /// Who finds nothing to read waits.
+    pub(crate) fn wait(&mut self, reader: &Waker) {
+        match &mut self.reader {
+            Some(waiting) => waiting.clone_from(reader),
+            none => *none = Some(reader.clone()),
+        }
+    }
+
+    /// Gives back the reader if it waits, now that there is something to read.
+    #[must_use]
+    pub(crate) fn push(&mut self, item: Raw) -> Option<Waker> {
         if self.end.is_none() {
             self.bytes += item.bytes().len();
-            if self.len() == 0 {
+            if self.is_empty() {
                 self.first = Some(item);
             } else {
                 let item = if item.bytes().len() <= SMALL { item.detached() } else { item };
                 self.items.get_or_insert_default().push_back(item);
             }
         }
+        self.reader.take()
     }
 
     pub(crate) fn backlog(&self) -> Backlog {
@@ -128,12 +152,14 @@ impl Inbox {
         self.is_crowded &= self.len() > items / 4 || self.bytes > bytes / 8;
     }
 
-    /// The first end holds.
-    pub(crate) fn end(&mut self, end: Result<(), Failure>) {
+    /// The first end holds. Gives back the reader if it waits, now that there is something to read.
+    #[must_use]
+    pub(crate) fn end(&mut self, end: Result<(), Failure>) -> Option<Waker> {
         if self.end.is_none() {
             self.bytes += end.as_ref().err().map_or(0, Failure::bytes);
             self.end = Some(end.map_err(Box::new));
         }
+        self.reader.take()
     }
 
     /// The next item or the end; an item's bytes no longer count.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::task::Waker;
 
 use duplex_spec::Id;
 
@@ -51,6 +52,8 @@ pub(crate) struct Provider {
     last: u64,
     /// Calls that have ended, and notifications that were let go, in order.
     ended: VecDeque<Ended>,
+    /// Readers that waited and can read now.
+    pub(crate) woken: Vec<Waker>,
 }
 
 impl Provider {
@@ -112,7 +115,8 @@ impl Provider {
         serving.reply_open = false;
         let args_open = std::mem::replace(&mut serving.args_open, false);
         if args_open {
-            serving.inbox.end(Err(Failure::Answered));
+            let reader = serving.inbox.end(Err(Failure::Answered));
+            self.woken.extend(reader);
             self.drain(id);
         } else {
             self.ids.remove(&id);

@@ -4,6 +4,8 @@ use bytes::BytesMut;
 use duplex_proto::connection::{Delivery, Ended, ServeKey};
 use duplex_proto::{Codec, Config, Connection, Deframer, Event, Format, Framing, Json, Limits, MessagePack, Raw, Role};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Wake;
 
 /// One end: a core, and the bytes on their way to it.
 pub(crate) struct End {
@@ -129,6 +131,22 @@ impl Pair {
             there.chunks(piece.min(there.len().max(1))).for_each(|bytes| self.acceptor.take(bytes));
             back.chunks(piece.min(back.len().max(1))).for_each(|bytes| self.initiator.take(bytes));
         }
+    }
+}
+
+/// Whether a reader was woken.
+#[derive(Debug, Default)]
+pub(crate) struct Woken(AtomicBool);
+
+impl Woken {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -154,7 +154,7 @@ impl Run {
             }
             Act::ReadResults { call } => {
                 let Some(index) = self.made(side, *call) else { return };
-                self.sides[side].read_results(index);
+                self.sides[side].await_results(index);
             }
             Act::TakeResult { call } => {
                 let Some(index) = self.made(side, *call) else { return };
@@ -212,7 +212,7 @@ impl Run {
                 core.abandon(served[index].key);
             }
             Act::Release { .. } => self.sides[side].release(index),
-            _ => _ = self.sides[side].read_args(index),
+            _ => self.sides[side].await_args(index),
         }
     }
 
@@ -341,6 +341,7 @@ impl Run {
             self.sides[side].take_ended();
             self.sides[side].check_reads(&self.sides[1 - side].tap);
             self.sides[side].check_pending();
+            self.sides[side].check_woken();
             let core = &self.sides[side].core;
             assert!(core.outgoing() + core.incoming() == 0 || !core.is_closing(), "calls are pending, and it is over");
             self.check_reason(side);

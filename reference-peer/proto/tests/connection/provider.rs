@@ -1,5 +1,7 @@
 //! The provider's table of states, and what invalid members do.
 
+use std::task::Waker;
+
 use duplex_proto::connection::{CallEnd, Ended, Failure, Read, Reply, SendError};
 use duplex_proto::{Code, Limits, RemoteError};
 
@@ -289,4 +291,17 @@ fn a_call_ends_as_its_reply_says_though_the_reply_closes_the_connection() {
     assert_eq!(end.core.reply(key, &Reply::Result(text(150)), None), Err(SendError::TooLarge));
     assert!(end.core.is_closing());
     assert_eq!(end.ended(), [Ended::Served(key, CallEnd::Error(Code::FAILED))]);
+}
+
+#[test]
+fn whoever_waits_for_arguments_is_woken_when_a_hook_answers_in_its_place() {
+    let mut end = End::greeted();
+    end.lines(&[r#"{"type":"req","id":1,"method":"m","payload":1,"more":true}"#]);
+    let key = end.started[0];
+    assert!(matches!(end.core.read_args(key), Read::Item(_)));
+    end.core.wait_for_args(key, Waker::noop());
+    end.core.fail_handler(key, Failure::Hook);
+    let mut readers = Vec::new();
+    end.core.take_woken(&mut readers);
+    assert_eq!((readers.len(), end.core.read_args(key)), (1, Read::Failed(Failure::Hook)));
 }

@@ -14,10 +14,15 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::Hasher as _;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::Bytes;
-use duplex_proto::Connection;
+use duplex_proto::connection::{Read, ServeKey};
+use duplex_proto::{Connection, Id};
 use duplex_spec::machine::{Cell, Machine};
+
+use crate::pair::Woken;
 
 /// More states than any search has: one that counts up for ever fails, and does not hang.
 const MOST: usize = 400_000;
@@ -73,6 +78,58 @@ impl Drop for Told {
         let steps = std::iter::successors(self.0.as_ref(), |step| step.before.as_ref());
         let actions: Vec<&str> = steps.map(|step| step.action.as_str()).collect();
         eprintln!("reached by: {}", actions.into_iter().rev().collect::<Vec<_>>().join(", "));
+    }
+}
+
+/// What can be read of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Half {
+    Args(ServeKey),
+    Results(Id),
+}
+
+impl Half {
+    fn is_readable(self, core: &Connection) -> bool {
+        let mut core = core.clone();
+        let read = match self {
+            Self::Args(key) => core.read_args(key),
+            Self::Results(id) => core.read_reply(id),
+        };
+        read != Read::Pending
+    }
+
+    fn wait(self, core: &mut Connection, reader: &Waker) {
+        match self {
+            Self::Args(key) => core.wait_for_args(key, reader),
+            Self::Results(id) => core.wait_for_reply(id, reader),
+        }
+    }
+}
+
+/// A state that is one core, and what its user reads of it.
+trait Readers: Clone {
+    fn core(&mut self) -> &mut Connection;
+    fn halves(&self) -> Vec<Half>;
+}
+
+/// Whoever waits for something to read, whatever there is in this state, is woken by an action that brings something or ends it.
+fn check_woken<S: Readers>(state: &S, act: impl FnOnce(&mut S)) {
+    let mut state = state.clone();
+    let mut waiting = Vec::new();
+    for half in state.halves() {
+        if !half.is_readable(state.core()) {
+            let woken = Arc::<Woken>::default();
+            half.wait(state.core(), &Waker::from(Arc::clone(&woken)));
+            waiting.push((half, woken));
+        }
+    }
+    act(&mut state);
+    let mut readers = Vec::new();
+    state.core().take_woken(&mut readers);
+    readers.into_iter().for_each(Waker::wake);
+    let left = state.halves();
+    for (half, woken) in waiting.iter().filter(|(half, _)| left.contains(half)) {
+        assert!(woken.is_so() || !half.is_readable(state.core()), "whoever waits for {half:?} is not woken");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::task::Waker;
 
 use bytes::BytesMut;
 use duplex_proto::codec::{IdMember, Kind};
@@ -9,15 +10,32 @@ use duplex_proto::connection::{CallEnd, Delivery, Ended, Failure, Read, Reply, R
 use duplex_proto::{Codec, Config, Connection, Deframer, Event, Id, Raw, RemoteError};
 
 use super::wire::{Sent, Tap};
+use crate::pair::Woken;
 
 /// What the user of one end of a channel has read.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub(crate) items: Vec<Raw>,
     pub(crate) end: Option<Read>,
+    /// Since it found nothing to read.
+    waits: Option<Arc<Woken>>,
 }
 
 impl Reader {
+    /// Waits to be woken.
+    fn wait(&mut self) -> Waker {
+        Waker::from(Arc::clone(self.waits.insert(Arc::default())))
+    }
+
+    /// A reader that waits is woken once there is something to read, and not before.
+    fn check_woken(&mut self, read: &Read) {
+        if let Some(woken) = &self.waits {
+            let is_woken = woken.is_so();
+            assert_eq!(is_woken, *read != Read::Pending, "{read:?} is to be read");
+            self.waits = self.waits.take().filter(|_| !is_woken);
+        }
+    }
+
     /// Takes what was read; says whether it was anything.
     pub(crate) fn take(&mut self, read: Read) -> bool {
         match (read, &self.end) {
@@ -29,6 +47,7 @@ impl Reader {
                 return false;
             }
         }
+        self.waits = None;
         true
     }
 }
@@ -234,6 +253,24 @@ impl Side {
         !served.is_released && served.reader.take(self.core.read_args(served.key))
     }
 
+    /// Reads, and waits if there is nothing more to read.
+    pub(crate) fn await_results(&mut self, index: usize) {
+        self.read_results(index);
+        let made = &mut self.made[index];
+        if !made.is_forgotten && self.core.clone().read_reply(made.id) == Read::Pending {
+            self.core.wait_for_reply(made.id, &made.reader.wait());
+        }
+    }
+
+    /// The same for the arguments of a served call.
+    pub(crate) fn await_args(&mut self, index: usize) {
+        self.read_args(index);
+        let served = &mut self.served[index];
+        if !served.is_released && self.core.clone().read_args(served.key) == Read::Pending {
+            self.core.wait_for_args(served.key, &served.reader.wait());
+        }
+    }
+
     pub(crate) fn reply(&mut self, index: usize, reply: Reply) {
         let served = &mut self.served[index];
         if served.is_released {
@@ -286,7 +323,7 @@ impl Side {
         let taken = at_once.take_result(id);
         let has_streamed = self.core.has_reply_streamed(id);
         if self.read_results(index) {
-            let Reader { items, end } = &self.made[index].reader;
+            let Reader { items, end, .. } = &self.made[index].reader;
             let read = items.get(count).cloned().map(Read::Item).or(end.clone());
             assert_eq!(taken, read.map(|read| (read, has_streamed)));
             self.forget(index);
@@ -303,6 +340,19 @@ impl Side {
     }
 
     // ---- what must be true ----
+
+    pub(crate) fn check_woken(&mut self) {
+        let mut woken = Vec::new();
+        self.core.take_woken(&mut woken);
+        woken.into_iter().for_each(Waker::wake);
+        let mut read = self.core.clone();
+        for made in self.made.iter_mut().filter(|made| !made.is_forgotten) {
+            made.reader.check_woken(&read.read_reply(made.id));
+        }
+        for served in self.served.iter_mut().filter(|served| !served.is_released) {
+            served.reader.check_woken(&read.read_args(served.key));
+        }
+    }
 
     /// What was read is what the other side sent, in order; its end is told apart.
     pub(crate) fn check_reads(&self, other: &Tap) {
