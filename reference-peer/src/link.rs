@@ -126,7 +126,7 @@ enum Action {
 impl State {
     /// Notes the readers for whom something has come; takes one of them.
     fn take_woken(&mut self) -> Option<Waker> {
-        self.core.take_woken(&mut self.woken);
+        self.woken.append(&mut self.core.poll_woken());
         self.woken.pop()
     }
 }
@@ -188,8 +188,7 @@ impl Link {
     fn settle(&self, mut state: MutexGuard<'_, State>, is_lone: bool) {
         let early = if self.has_hooks() { self.take_early_ends(&mut state) } else { Vec::new() };
         let ended = Self::take_ended(&mut state);
-        let mut woken = Vec::new();
-        state.core.take_woken(&mut woken);
+        let woken = state.core.poll_woken();
         let status = if state.core.is_greeting() {
             Status::Greeting
         } else if state.core.is_closing() {

@@ -10,7 +10,7 @@
 //!     while let Some(event) = connection.poll_event() { … }   // run hooks, then deliver_request / reply / deliver_reply
 //!     while let Some(bytes) = connection.poll_transmit() { write(bytes); connection.handle_written(bytes.len()) }
 //!     while let Some(ended) = connection.poll_ended() { … }   // tell those that saw the call begin
-//!     connection.take_woken(&mut readers)                     // wake those who waited, if any ever does
+//!     connection.poll_woken()                                 // wake those who waited for something to read
 //!     if connection.is_over() { end the writing side }
 //! }
 //! ```
@@ -546,10 +546,12 @@ impl Connection {
         self.provider.next_ended().or_else(|| self.caller.next_ended())
     }
 
-    /// Adds the readers that waited and for whom there is something now. Whoever wakes them lets go of the connection first.
-    pub fn take_woken(&mut self, readers: &mut Vec<Waker>) {
+    /// The readers that waited, and for whom something has come since this was asked last. Whoever wakes them lets go of the
+    /// connection first.
+    pub fn poll_woken(&mut self) -> Vec<Waker> {
+        let mut readers = std::mem::take(&mut self.caller.woken);
         readers.append(&mut self.provider.woken);
-        readers.append(&mut self.caller.woken);
+        readers
     }
 
     /// Ends of arguments that are due since this was asked last: pass each through the hooks, and give it to

@@ -150,7 +150,7 @@ impl Connection {
         read
     }
 
-    /// Has this reader of a served call's arguments among [`Connection::take_woken`] once there is something to read.
+    /// Has this reader of a served call's arguments among [`Connection::poll_woken`] once there is something to read.
     pub fn wait_for_args(&mut self, key: ServeKey, reader: &Waker) {
         if let Some(serving) = self.provider.get_mut(key) {
             serving.inbox.wait(reader);
@@ -480,7 +480,7 @@ impl Connection {
         read
     }
 
-    /// Has this reader of a call's results among [`Connection::take_woken`] once there is something to read.
+    /// Has this reader of a call's results among [`Connection::poll_woken`] once there is something to read.
     pub fn wait_for_reply(&mut self, id: Id, reader: &Waker) {
         if let Some(call) = self.caller.get_mut(id) {
             call.inbox.wait(reader);

@@ -301,7 +301,5 @@ fn whoever_waits_for_arguments_is_woken_when_a_hook_answers_in_its_place() {
     assert!(matches!(end.core.read_args(key), Read::Item(_)));
     end.core.wait_for_args(key, Waker::noop());
     end.core.fail_handler(key, Failure::Hook);
-    let mut readers = Vec::new();
-    end.core.take_woken(&mut readers);
-    assert_eq!((readers.len(), end.core.read_args(key)), (1, Read::Failed(Failure::Hook)));
+    assert_eq!((end.core.poll_woken().len(), end.core.read_args(key)), (1, Read::Failed(Failure::Hook)));
 }

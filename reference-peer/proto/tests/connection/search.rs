@@ -124,9 +124,7 @@ fn check_woken<S: Readers>(state: &S, act: impl FnOnce(&mut S)) {
         }
     }
     act(&mut state);
-    let mut readers = Vec::new();
-    state.core().take_woken(&mut readers);
-    readers.into_iter().for_each(Waker::wake);
+    state.core().poll_woken().into_iter().for_each(Waker::wake);
     let left = state.halves();
     for (half, woken) in waiting.iter().filter(|(half, _)| left.contains(half)) {
         assert!(woken.is_so() || !half.is_readable(state.core()), "whoever waits for {half:?} is not woken");

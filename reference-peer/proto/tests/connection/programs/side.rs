@@ -342,9 +342,7 @@ impl Side {
     // ---- what must be true ----
 
     pub(crate) fn check_woken(&mut self) {
-        let mut woken = Vec::new();
-        self.core.take_woken(&mut woken);
-        woken.into_iter().for_each(Waker::wake);
+        self.core.poll_woken().into_iter().for_each(Waker::wake);
         let mut read = self.core.clone();
         for made in self.made.iter_mut().filter(|made| !made.is_forgotten) {
             made.reader.check_woken(&read.read_reply(made.id));
