@@ -526,11 +526,12 @@ impl Connection {
     /// Takes back the memory of what has been written, for what is to be written next. Nothing depends on it but the time that it
     /// takes to ask for memory anew.
     pub fn reuse(&mut self, written: Bytes) {
-        if let Ok(mut memory) = written.try_into_mut() {
-            memory.clear();
-            if !memory.try_reclaim(REUSED + 1) {
-                self.spare = memory;
-            }
+        let Ok(mut memory) = written.try_into_mut() else { return };
+        memory.clear();
+        if !memory.try_reclaim(REUSED + 1) {
+            // One is enough while nothing is put out as another is written.
+            let has_memory = !self.out.is_empty() || self.out.try_reclaim(1);
+            *(if has_memory { &mut self.spare } else { &mut self.out }) = memory;
         }
     }
 
@@ -566,6 +567,8 @@ impl Connection {
         let bytes = match self.framing {
             Framing::Message => self.messages.pop_front().map(|length| self.out.split_to(length).freeze())?,
             _ if self.out.is_empty() => return None,
+            // Much is not kept, and what is left of its memory is used up first.
+            _ if self.out.len() > REUSED => self.out.split().freeze(),
             _ => std::mem::replace(&mut self.out, std::mem::take(&mut self.spare)).freeze(),
         };
         self.in_flight += bytes.len();
