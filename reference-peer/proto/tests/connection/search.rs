@@ -112,6 +112,19 @@ trait Readers: Clone {
     fn halves(&self) -> Vec<Half>;
 }
 
+/// As [`explore`], of states that are checked as they are acted on; whoever waits to read in one of them is woken.
+fn explore_reading<S: Readers + Debug, A: Debug>(
+    start: S,
+    actions: impl Fn(&S) -> Vec<A>,
+    mut act: impl FnMut(&mut S, &A),
+) -> usize {
+    let act = |state: &mut S, action: &A| {
+        check_woken(state, |waiting| act(waiting, action));
+        act(state, action);
+    };
+    explore(start, actions, |_| {}, act)
+}
+
 /// Whoever waits for something to read, whatever there is in this state, is woken by an action that brings something or ends it.
 fn check_woken<S: Readers>(state: &S, act: impl FnOnce(&mut S)) {
     let mut state = state.clone();

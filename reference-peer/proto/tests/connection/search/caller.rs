@@ -6,7 +6,7 @@ use duplex_proto::connection::{Delivery, Ended, Failure, Read, ReplyFrame};
 use duplex_proto::{Connection, Event, Id, Limits, RemoteError};
 use duplex_spec::machine::CALLER;
 
-use super::{Cells, Half, Readers, check_woken, explore, line, written};
+use super::{Cells, Half, Readers, explore_reading, line, written};
 use crate::pair::{End, json};
 
 const CALLS: usize = 2;
@@ -322,15 +322,7 @@ fn every_reply_and_command_does_what_the_table_says() {
     limits.buffered_items = 1;
     let start = State { core: End::greeted_with(limits).core, calls: Vec::new(), states: [0; CALLS], told: [0; CALLS] };
     let mut cells = Cells::of(&CALLER);
-    let states = explore(
-        start,
-        actions,
-        |_| {},
-        |state, action| {
-            check_woken(state, |state| act(&mut cells, state, *action));
-            act(&mut cells, state, *action);
-        },
-    );
+    let states = explore_reading(start, actions, |state, action| act(&mut cells, state, *action));
     // Before its first frame a call is its user's alone: the core has nothing that could be given up.
     cells.check_all_seen(&[(ABORTS, 0), (HOOK_ANSWERS, 0), (GIVEN_UP, 0)]);
     assert!(states > 2_100, "{states} states; when there is less to search, say so here");

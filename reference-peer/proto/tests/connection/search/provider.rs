@@ -5,7 +5,7 @@ use duplex_proto::connection::{ArgFrame, Failure, Read, Reply, ServeKey};
 use duplex_proto::{Connection, Event, Limits, Raw, RemoteError};
 use duplex_spec::machine::PROVIDER;
 
-use super::{Cells, Half, Readers, check_woken, explore, line, written};
+use super::{Cells, Half, Readers, explore_reading, line, written};
 use crate::pair::{End, json};
 
 /// Handlers that may be started; without a bound their keys would count up for ever.
@@ -296,15 +296,7 @@ fn every_frame_and_reply_does_what_the_table_says() {
     limits.ext = 10;
     let start = State { core: End::greeted_with(limits).core, ids: [0; 2], held: Vec::new(), starts: 0 };
     let mut cells = Cells::of(&PROVIDER);
-    let states = explore(
-        start,
-        actions,
-        |_| {},
-        |state, action| {
-            check_woken(state, |state| act(&mut cells, state, *action));
-            act(&mut cells, state, *action);
-        },
-    );
+    let states = explore_reading(start, actions, |state, action| act(&mut cells, state, *action));
     // The connection that is over has no ids: its row of that state is what `state_of` holds.
     cells.check_all_seen(&[]);
     assert!(states > 1_900, "{states} states; when there is less to search, say so here");
