@@ -3,7 +3,6 @@
 //! An entry stays until its user lets go of it, so that results can be read after the call has ended on the wire.
 
 use std::collections::VecDeque;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -117,28 +116,11 @@ impl Caller {
 
     pub(crate) fn remove(&mut self, id: Id) -> Option<Box<Calling>> {
         let call = self.calls.remove(&id)?;
-        self.note_removed(id, &call);
-        Some(call)
-    }
-
-    /// Takes out a call unless there is nothing to read of it. `Err`: there is no such call.
-    pub(crate) fn remove_readable(&mut self, id: Id) -> Result<Option<Box<Calling>>, ()> {
-        match self.calls.entry(id) {
-            Entry::Vacant(_) => Err(()),
-            Entry::Occupied(entry) if entry.get().inbox.is_empty() => Ok(None),
-            Entry::Occupied(entry) => {
-                let call = entry.remove();
-                self.note_removed(id, &call);
-                Ok(Some(call))
-            }
-        }
-    }
-
-    fn note_removed(&mut self, id: Id, call: &Calling) {
         self.pending -= usize::from(call.reply_open);
         if !call.is_told {
             self.put_ended(id, CallEnd::Local);
         }
+        Some(call)
     }
 
     /// Calls that await a reply or still send arguments.

@@ -496,8 +496,10 @@ impl Connection {
     /// Reads the one result of a call, says whether items of a stream came before it, and lets go of the call. `None`: nothing
     /// has come.
     pub fn take_result(&mut self, id: Id) -> Option<(Read, bool)> {
-        let Ok(call) = self.caller.remove_readable(id) else { return Some((Read::Failed(Failure::Closed), false)) };
-        let mut call = call?;
+        if self.caller.get(id).is_some_and(|call| call.inbox.is_empty()) {
+            return None;
+        }
+        let Some(mut call) = self.caller.remove(id) else { return Some((Read::Failed(Failure::Closed), false)) };
         let bytes = call.inbox.bytes();
         let read = call.inbox.read();
         self.buffered_bytes -= bytes - call.inbox.bytes();
