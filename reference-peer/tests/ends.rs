@@ -296,3 +296,41 @@ async fn what_is_kept_with_a_call_may_ask_for_the_connection_when_it_is_dropped(
         assert_eq!(hears.recv().await, Some(0), "{method}");
     }
 }
+
+/// Closes its connection at the first frame of a call, or at later ones.
+struct Closing(Arc<OnceLock<Peer>>, bool);
+
+impl Hook for Closing {
+    fn inbound_request(&self, frame: &mut HookFrame) -> Result<Verdict, BoxError> {
+        if frame.is_first() == self.1 {
+            self.0.get().expect("no call before it is set").close();
+        }
+        Ok(Verdict::Pass)
+    }
+}
+
+#[tokio::test]
+async fn a_handler_ends_if_its_connection_does_while_a_hook_holds_its_last_argument() {
+    for at_first in [true, false] {
+        let (told, mut hears) = mpsc::unbounded_channel();
+        let closing = Closing(Arc::default(), at_first);
+        let peer = Arc::clone(&closing.0);
+        let server = Rpc::new().with_hook(closing);
+        let reading = move |mut channel: Channel| {
+            let told = told.clone();
+            async move {
+                while let Ok(Some(_)) = channel.recv::<i64>().await {}
+                told.send(channel.recv::<i64>().await).map_err(Into::into)
+            }
+        };
+        server.register("read", reading).expect("a free name");
+        let (client, served) = join(&Rpc::new(), &server).await;
+        peer.set(served).expect("it was not set");
+        let channel = client.open("read");
+        if !at_first {
+            channel.send(&1).await.expect("it is open");
+        }
+        channel.send_last(&2).await.expect("it is open");
+        assert!(matches!(hears.recv().await, Some(Err(Error::Closed))), "at the first frame: {at_first}");
+    }
+}

@@ -705,9 +705,7 @@ impl Connection {
     // ---- inboxes ----
 
     fn fail_args(&mut self, key: ServeKey, failure: Failure) {
-        if let Some(serving) = self.provider.get_mut(key)
-            && serving.args_open
-        {
+        if let Some(serving) = self.provider.get_mut(key) {
             let reader = serving.inbox.end(Err(failure));
             self.provider.woken.extend(reader);
         }

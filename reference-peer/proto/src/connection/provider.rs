@@ -114,9 +114,10 @@ impl Provider {
         let Some(id) = serving.id.filter(|_| serving.reply_open) else { return };
         serving.reply_open = false;
         let args_open = std::mem::replace(&mut serving.args_open, false);
+        // Even if the arguments are complete: a hook may hold the last of them.
+        let reader = serving.inbox.end(Err(Failure::Answered));
+        self.woken.extend(reader);
         if args_open {
-            let reader = serving.inbox.end(Err(Failure::Answered));
-            self.woken.extend(reader);
             self.drain(id);
         } else {
             self.ids.remove(&id);

@@ -391,10 +391,13 @@ impl Side {
         assert_eq!(self.core.outgoing(), pending);
     }
 
-    /// Whether the user has seen the end of every call that it did not let go.
+    /// Whether the user has seen the end of every call that it did not let go, and every handler of its arguments.
     pub(crate) fn check_all_ended(&self) {
         for made in self.made.iter().filter(|made| !made.is_forgotten) {
             assert!(made.reader.end.is_some(), "{:?} is pending for ever", made.id);
+        }
+        for served in self.served.iter().filter(|served| !served.is_released) {
+            assert!(served.reader.end.is_some(), "the handler of {:?} waits for ever", served.id);
         }
     }
 
