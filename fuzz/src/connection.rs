@@ -127,11 +127,12 @@ impl End {
                 Read::Item(item) => _ = self.core.send_item(key, &item, ext.as_ref()),
                 Read::End => {
                     _ = self.core.reply(key, &Reply::End, ext.as_ref());
-                    return self.core.release(key);
+                    break;
                 }
-                Read::Failed(_) => return self.core.release(key),
+                Read::Failed(_) => break,
             }
         }
+        self.core.release(key);
     }
 
     /// The bytes are over: everything ends, and nothing is left.

@@ -517,8 +517,8 @@ impl Link {
         let mut state = self.lock();
         match state.core.read_args(key) {
             Read::Pending => {
-                state.core.wait_for_args(key, cx.waker());
-                Poll::Pending
+                let before = state.core.wait_for_args(key, cx.waker());
+                pending(state, before)
             }
             read => {
                 self.note_read(&state, Half::Args(key));
@@ -531,8 +531,8 @@ impl Link {
         let mut state = self.lock();
         match state.core.read_reply(id) {
             Read::Pending => {
-                state.core.wait_for_reply(id, cx.waker());
-                Poll::Pending
+                let before = state.core.wait_for_reply(id, cx.waker());
+                pending(state, before)
             }
             read => {
                 self.note_read(&state, Half::Results(id));
@@ -546,8 +546,8 @@ impl Link {
         let mut state = self.lock();
         match state.core.take_result(id) {
             None => {
-                state.core.wait_for_reply(id, cx.waker());
-                Poll::Pending
+                let before = state.core.wait_for_reply(id, cx.waker());
+                pending(state, before)
             }
             Some(result) => {
                 let others = std::mem::take(&mut state.woken);
@@ -622,9 +622,9 @@ impl Link {
     }
 
     fn release_in(&self, mut state: MutexGuard<'_, State>, key: ServeKey) {
-        state.core.release(key);
+        // What hooks keep with a call is dropped without the lock: it may ask for the connection. So may a reader.
+        let _reader = state.core.release(key);
         let ended = Self::take_ended(&mut state);
-        // What hooks keep with a call is dropped without the lock: it may ask for the connection.
         let _served = state.served.remove(&key);
         let is_lone = is_last_reply(&state.core);
         self.settle(state, is_lone);
@@ -634,7 +634,7 @@ impl Link {
     /// A caller lets go of its call.
     pub(crate) fn forget(&self, id: Id) {
         let mut state = self.lock();
-        state.core.forget(id);
+        let _reader = state.core.forget(id);
         self.settle(state, false);
     }
 
@@ -706,6 +706,13 @@ impl Link {
         error.data = error.data.and_then(|data| data.to_format(self.format()).ok());
         error
     }
+}
+
+/// Lets go of a reader that waited before without the lock: it may ask for the connection.
+fn pending<T>(state: MutexGuard<'_, State>, before: Option<Waker>) -> Poll<T> {
+    drop(state);
+    drop(before);
+    Poll::Pending
 }
 
 /// The reply of a handler that sent none: a stream that it just left has ended, everything else has failed.

@@ -3,11 +3,11 @@
 //! One thread, a clock that stands still unless everybody waits, and a seed that decides who is dropped where: what fails once
 //! fails again. A time limit that passes means that nothing could move any more; no test waits for one otherwise.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use duplex_peer::{
@@ -269,4 +269,55 @@ async fn whoever_reads_before_there_is_a_call_learns_of_the_end() {
     peers[1].close();
     let read = timeout(FOR_EVER, reader).await.expect("the reader returns").expect("no panic");
     assert!(matches!(read, Err(Error::Closed)), "{read:?}");
+}
+
+/// Asks a connection how it does when nobody would wake it any more.
+struct Asking(Peer);
+
+impl Wake for Asking {
+    fn wake(self: Arc<Self>) {}
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        _ = self.0.counts();
+    }
+}
+
+/// Waits as such a task, then as another, and gives up as the first again.
+fn wait_and_give_up<F: Future>(peer: &Peer, waiting: F) {
+    let mut waiting = Box::pin(waiting);
+    let asking = || Waker::from(Arc::new(Asking(peer.clone())));
+    for waker in [asking(), Waker::noop().clone(), asking()] {
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+}
+
+#[test]
+fn whoever_waits_may_ask_for_the_connection_when_it_is_dropped() {
+    let (told, hears) = std::sync::mpsc::channel();
+    // On a thread of its own: it would wait for itself for ever.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let (caller, server) = (Rpc::new(), Rpc::new());
+            server.register_fn("never", |(): ()| pending::<Result<(), BoxError>>()).expect("a free name");
+            let reading = |mut channel: Channel| async move {
+                _ = channel.recv::<i64>().await?;
+                wait_and_give_up(&channel.peer(), channel.recv::<i64>());
+                Ok(channel.send_last(&1).await?)
+            };
+            server.register("read", reading).expect("a free name");
+            let (here, there) = Transport::pair(Framing::Length, 4096);
+            let (client, _served) =
+                tokio::try_join!(caller.handshake(here), server.accept(there)).expect("two peers of one kind");
+            wait_and_give_up(&client, client.call::<_, ()>("never", &()));
+            let mut channel = client.open("read");
+            channel.send(&1).await.expect("it is open");
+            wait_and_give_up(&client, channel.recv::<i64>());
+            assert_eq!(channel.recv::<i64>().await.expect("a result"), Some(1));
+        });
+        told.send(())
+    });
+    hears.recv_timeout(Duration::from_secs(60)).expect("nobody waits for ever, and nothing panics");
 }

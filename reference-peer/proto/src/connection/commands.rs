@@ -150,11 +150,10 @@ impl Connection {
         read
     }
 
-    /// Has this reader of a served call's arguments among [`Connection::poll_woken`] once there is something to read.
-    pub fn wait_for_args(&mut self, key: ServeKey, reader: &Waker) {
-        if let Some(serving) = self.provider.get_mut(key) {
-            serving.inbox.wait(reader);
-        }
+    /// Has this reader of a served call's arguments among [`Connection::poll_woken`] once there is something to read. Gives back
+    /// one that waited before, which is not woken: like all wakers it is best dropped without a lock.
+    pub fn wait_for_args(&mut self, key: ServeKey, reader: &Waker) -> Option<Waker> {
+        self.provider.get_mut(key).and_then(|serving| serving.inbox.wait(reader))
     }
 
     /// What waits to be read of the arguments of a served call.
@@ -223,12 +222,13 @@ impl Connection {
     /// As [`Connection::reply`].
     pub fn answer(&mut self, key: ServeKey, reply: &Reply) -> Result<(), SendError> {
         let complete = if self.is_closing() { None } else { self.provider.take_complete(key) };
-        let Some((id, serving)) = complete else {
+        let Some((id, mut serving)) = complete else {
             let ext = self.ext(key).cloned();
             let sent = self.reply(key, reply, ext.as_ref());
             self.release(key);
             return sent;
         };
+        self.provider.woken.extend(serving.inbox.take_reader());
         self.buffered_bytes -= serving.inbox.bytes();
         let sent = self.put_message(&terminal(id, reply, serving.ext.as_deref()));
         if sent.is_ok() {
@@ -248,8 +248,9 @@ impl Connection {
         self.finish_half_closed();
     }
 
-    /// The handler lets go of a served call. One that is unanswered gets -32603. r[call.reply.default]
-    pub fn release(&mut self, key: ServeKey) {
+    /// The handler lets go of a served call. One that is unanswered gets -32603. r[call.reply.default] Gives back a reader that
+    /// waited, as [`Connection::wait_for_args`] does.
+    pub fn release(&mut self, key: ServeKey) -> Option<Waker> {
         if let Some(serving) = self.provider.get(key)
             && serving.reply_open
             && !self.is_closing()
@@ -257,9 +258,9 @@ impl Connection {
             let ext = serving.ext.clone();
             _ = self.reply(key, &Reply::Error(RemoteError::of(Code::FAILED)), ext.as_deref());
         }
-        if let Some(serving) = self.provider.remove(key) {
-            self.buffered_bytes -= serving.inbox.bytes();
-        }
+        let mut serving = self.provider.remove(key)?;
+        self.buffered_bytes -= serving.inbox.bytes();
+        serving.inbox.take_reader()
     }
 
     /// The id to reply to; `None` for a notification.
@@ -480,11 +481,9 @@ impl Connection {
         read
     }
 
-    /// Has this reader of a call's results among [`Connection::poll_woken`] once there is something to read.
-    pub fn wait_for_reply(&mut self, id: Id, reader: &Waker) {
-        if let Some(call) = self.caller.get_mut(id) {
-            call.inbox.wait(reader);
-        }
+    /// The same for the results of a call.
+    pub fn wait_for_reply(&mut self, id: Id, reader: &Waker) -> Option<Waker> {
+        self.caller.get_mut(id).and_then(|call| call.inbox.wait(reader))
     }
 
     /// What waits to be read of the results of a call.
@@ -507,11 +506,12 @@ impl Connection {
         Some((read, call.streamed))
     }
 
-    /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame.
-    pub fn forget(&mut self, id: Id) {
-        if let Some(call) = self.caller.remove(id) {
-            self.let_go(id, &call);
-        }
+    /// The user lets go of a call. r[call.no-cancel] Only open arguments are worth a frame. Gives back a reader that waited, as
+    /// [`Connection::wait_for_args`] does.
+    pub fn forget(&mut self, id: Id) -> Option<Waker> {
+        let mut call = self.caller.remove(id)?;
+        self.let_go(id, &call);
+        call.inbox.take_reader()
     }
 
     fn let_go(&mut self, id: Id, call: &Calling) {

@@ -112,12 +112,15 @@ impl Inbox {
         self.bytes
     }
 
-    /// Who finds nothing to read waits.
-    pub(crate) fn wait(&mut self, reader: &Waker) {
-        match &mut self.reader {
-            Some(waiting) => waiting.clone_from(reader),
-            none => *none = Some(reader.clone()),
-        }
+    /// Who finds nothing to read waits. Gives back whoever waited before, if that was another.
+    pub(crate) fn wait(&mut self, reader: &Waker) -> Option<Waker> {
+        let is_the_same = self.reader.as_ref().is_some_and(|waiting| waiting.will_wake(reader));
+        if is_the_same { None } else { self.reader.replace(reader.clone()) }
+    }
+
+    /// The reader, which waits no more.
+    pub(crate) fn take_reader(&mut self) -> Option<Waker> {
+        self.reader.take()
     }
 
     /// Gives back the reader if it waits, now that there is something to read.

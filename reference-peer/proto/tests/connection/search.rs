@@ -99,10 +99,10 @@ impl Half {
     }
 
     fn wait(self, core: &mut Connection, reader: &Waker) {
-        match self {
+        _ = match self {
             Self::Args(key) => core.wait_for_args(key, reader),
             Self::Results(id) => core.wait_for_reply(id, reader),
-        }
+        };
     }
 }
 
